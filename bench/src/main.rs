@@ -1,0 +1,138 @@
+//! Measures Merx beside a baseline, in turns, on the same Postgres with the same durability.
+//!
+//! - [`append`]: single events onto many streams, beside a version-checked function for each event
+//! - [`hot_sku`]: reservations of one SKU, beside a statement that locks its row
+//! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
+//!
+//! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
+
+mod append;
+mod checkout;
+mod cpu;
+mod error;
+mod hot_sku;
+mod load;
+mod random;
+mod report;
+mod server;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use error::Error;
+use report::Report;
+use server::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Measures Merx beside a baseline, in turns, on the same Postgres with the same durability.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// What to measure.
+    name: Name,
+    /// Print one line of JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// How often to measure; what is reported are medians.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// How long each turn of a run takes, after a warm-up of a quarter of that.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Measure on this Postgres, in databases of its own that are dropped again, instead of on a throw-away one.
+    #[arg(long, env = "BENCH_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    #[command(flatten)]
+    checkout: checkout::Options,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Name {
+    /// Single events from 64 callers.
+    #[value(name = "append-64")]
+    Append64,
+    /// Single events from 1,024 callers, beside 64 callers of the baseline.
+    #[value(name = "append-1024")]
+    Append1024,
+    /// Reservations of one SKU from 64 callers.
+    HotSku,
+    /// Whole checkouts over HTTP.
+    Checkout,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    runs: u32,
+    turn: Duration,
+}
+
+impl Extent {
+    fn warm_up(self) -> Duration {
+        self.turn / 4
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&Error::io("starting the runtime", error)),
+    };
+    match runtime.block_on(run(&arguments)) {
+        Ok(report) => {
+            report.print(arguments.json);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    eprintln!("bench: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(arguments: &Arguments) -> Result<Report, Error> {
+    let extent = Extent { runs: arguments.runs, turn: Duration::from_secs(arguments.seconds) };
+    let append = async |name, server: &Server, callers, with_gap_free| {
+        append::run(name, server, extent, append::Comparison { callers, with_gap_free }).await
+    };
+    match arguments.name {
+        Name::Append64 => on_postgres(arguments, async |server| append("append-64", server, 64, true).await).await,
+        Name::Append1024 => on_postgres(arguments, async |server| append("append-1024", server, 1_024, false).await).await,
+        Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
+        // What it starts is stopped when it is dropped, so also on a signal.
+        Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
+    }
+}
+
+async fn on_postgres(arguments: &Arguments, measure: impl AsyncFnOnce(&Server) -> Result<Report, Error>) -> Result<Report, Error> {
+    let signals = Signals::listen()?;
+    let server = Server::start(arguments.database_url.as_deref()).await?;
+    let measured = signals.or(Box::pin(measure(&server))).await;
+    server.stop().await;
+    measured
+}
+
+/// Being told to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::io("listening for signals", error));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// What `measuring` gives, unless a signal comes first.
+    async fn or(mut self, measuring: impl Future<Output = Result<Report, Error>>) -> Result<Report, Error> {
+        tokio::select! {
+            measured = measuring => measured,
+            _ = self.interrupt.recv() => Err(Error::Interrupted),
+            _ = self.terminate.recv() => Err(Error::Interrupted),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a cart can't be bought, told line by line.
+
+use domain::stock;
+use event_schemas::{
+    Money,
+    events::order::{Line, RejectionReason, Totals},
+    ids::Sku,
+};
+use gateway::{FieldError, Problem};
+
+use super::{Contents, Offers};
+use crate::{
+    handler::Failure,
+    refusals::{conflict, problem},
+};
+
+fn pointer(sku: &Sku) -> String {
+    format!("/items/{sku}")
+}
+
+/// 409 where a line is archived, priced in another currency, or no product at all.
+pub(super) fn unless_for_sale(contents: &Contents, offers: &Offers) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    for item in &contents.items {
+        let detail = match offers.get(&item.sku) {
+            Some(offer) if offer.price_in(contents.currency).is_some() => continue,
+            Some(offer) if !offer.is_active => "is archived: take it out of the cart".to_owned(),
+            Some(_) => format!("is not priced in {}, the cart's currency: take it out of the cart", contents.currency),
+            None => "is no product any more: take it out of the cart".to_owned(),
+        };
+        errors.push(FieldError::new(pointer(&item.sku), "not_for_sale", detail));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(errors.into_iter().fold(conflict("not_for_sale", "some of the cart can't be bought"), Problem::error))
+}
+
+/// 409 where the total is not the one that the buyer was shown: with the total, and the lines whose price moved since they were put in.
+pub(super) fn unless_expected(expected: Option<Money>, totals: &Totals, contents: &Contents, offers: &Offers) -> Result<(), Problem> {
+    let Some(expected) = expected else { return Ok(()) };
+    if expected.currency == totals.total.currency && expected.amount == totals.total.amount {
+        return Ok(());
+    }
+    let detail = format!("the cart comes to {} now, not to {expected}: look at it again, then check out", totals.total);
+    let moved = contents.items.iter().filter_map(|item| {
+        let (old, new) = (contents.shown.get(&item.sku)?, offers.get(&item.sku)?.price);
+        (*old != new).then(|| {
+            FieldError::new(pointer(&item.sku), "price_changed", format!("costs {new} now, not {old}")).with("old", old).with("new", new)
+        })
+    });
+    Err(moved.fold(conflict("price_changed", detail).with("total", totals.total), Problem::error))
+}
+
+/// Why the order is rejected, and how that is told, where some lines could not be reserved.
+pub(super) fn of_reservations(refusals: &[(&Line, Failure<stock::Refusal>)]) -> (RejectionReason, Problem) {
+    use stock::Refusal::{LimitPerCustomer, OutOfStock, SaleChanged};
+    let rank = |failure: &Failure<stock::Refusal>| match failure {
+        Failure::Refused(OutOfStock { .. }) => 1,
+        Failure::Refused(LimitPerCustomer { .. }) => 2,
+        Failure::Refused(_) => 3,
+        Failure::VersionMismatch(_) | Failure::Store(_) => 0,
+    };
+    let Some((_, worst)) = refusals.iter().min_by_key(|(_, failure)| rank(failure)) else {
+        return (RejectionReason::Abandoned, Problem::internal());
+    };
+    let (reason, told) = match worst {
+        Failure::Refused(OutOfStock { .. }) => (RejectionReason::OutOfStock, conflict("out_of_stock", "some of the cart is out of stock: nothing was reserved")),
+        Failure::Refused(LimitPerCustomer { .. }) => (
+            RejectionReason::LimitPerCustomer,
+            conflict("limit_per_customer", "a customer may buy only so many in this flash sale: nothing was reserved"),
+        ),
+        Failure::Refused(SaleChanged { .. }) => (
+            RejectionReason::PriceChanged,
+            conflict("price_changed", "a flash sale began or ended while the cart was being checked out: look at it again, then check out"),
+        ),
+        other => return (RejectionReason::Abandoned, problem(other.clone())),
+    };
+    let errors = refusals.iter().filter_map(|(line, failure)| match failure {
+        Failure::Refused(refusal) => Some(line_error(line, refusal)),
+        Failure::VersionMismatch(_) | Failure::Store(_) => None,
+    });
+    (reason, errors.fold(told, Problem::error))
+}
+
+fn line_error(line: &Line, refusal: &stock::Refusal) -> FieldError {
+    let error = FieldError::new(pointer(&line.sku), refusal.code(), refusal.to_string());
+    match refusal {
+        stock::Refusal::OutOfStock { requested, available } => error.with("requested", requested).with("available", available),
+        stock::Refusal::LimitPerCustomer { limit, held } => error.with("requested", line.quantity).with("limit", limit).with("held", held),
+        _ => error,
+    }
+}

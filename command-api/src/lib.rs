@@ -1,0 +1,21 @@
+//! The writes of a shop: HTTP -> command -> handler -> log, and the process managers that react to events.
+//!
+//! - [`routes`]: what clients may ask, and how it is answered ([`write`], [`refusals`], [`idempotency`])
+//! - [`handler`]: from a command to committed events; [`together`]: two of them in one transaction
+//! - [`checkout`], [`pricing`]: from a cart to an order
+//! - [`process`]: the process managers; [`payment_gateway`]: the payment worker and the gateways it asks
+
+pub mod checkout;
+pub mod handler;
+pub mod idempotency;
+pub mod payment_gateway;
+pub mod pricing;
+pub mod process;
+pub mod refusals;
+pub mod routes;
+pub mod shop;
+pub mod together;
+pub mod write;
+
+pub use routes::routes;
+pub use shop::{Settings, Shop};

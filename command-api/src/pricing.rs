@@ -1,0 +1,130 @@
+//! What things cost now: looked up from the newest committed state of products and their stock.
+
+use std::collections::HashMap;
+
+use domain::{cart, product, stock};
+use event_schemas::{
+    Currency, Money, StreamId, Timestamp,
+    events::order::{Line, Totals},
+    ids::{CartId, CategoryId, FlashSaleId, Sku},
+    money,
+    resource::{self, CartStatus},
+};
+
+use crate::shop::Shop;
+
+/// What is known of a product at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offer {
+    /// Its title.
+    pub title: String,
+    /// Its category.
+    pub category: Option<CategoryId>,
+    /// Whether it is sold at all.
+    pub is_active: bool,
+    /// What one costs, a running flash sale's price included.
+    pub price: Money,
+    /// The flash sale that runs.
+    pub sale: Option<FlashSaleId>,
+}
+
+impl Offer {
+    /// What one costs, if it can be bought in `currency`.
+    #[must_use]
+    pub fn price_in(&self, currency: Currency) -> Option<Money> {
+        Some(self.price).filter(|price| self.is_active && price.currency == currency)
+    }
+}
+
+/// The offers of `skus` at `now`; those that there are.
+///
+/// # Errors
+/// The log can't be read.
+pub async fn offers(shop: &Shop, skus: &[Sku], now: Timestamp) -> Result<HashMap<Sku, Offer>, event_store::Error> {
+    let products: Vec<StreamId> = skus.iter().map(StreamId::product).collect();
+    let stocks: Vec<StreamId> = skus.iter().map(StreamId::stock).collect();
+    let running = |state: &stock::State, _| state.running_sale(now).map(|sale| (sale.id, sale.price));
+    let (listings, sales) = futures::try_join!(shop.products.current_all(&products, offer), shop.stock.current_all(&stocks, running))?;
+    let offers = skus.iter().zip(listings).zip(sales).filter_map(|((sku, (offer, ..)), (sale, ..))| {
+        let mut offer = offer?;
+        if let Some((id, price)) = sale {
+            offer.sale = Some(id);
+            offer.price = price;
+        }
+        Some((sku.clone(), offer))
+    });
+    Ok(offers.collect())
+}
+
+fn offer(state: &product::State, _: i64) -> Option<Offer> {
+    state.listing().map(|listing| Offer {
+        title: listing.description.title.clone(),
+        category: listing.description.category.clone(),
+        is_active: state.is_active(),
+        price: listing.price,
+        sale: None,
+    })
+}
+
+/// The lines of an order for `items`, every one of which has an offer in one currency, and what they come to.
+///
+/// # Errors
+/// A line or the sum is more than can be charged.
+pub fn order_lines(items: &[(Sku, u32)], offers: &HashMap<Sku, Offer>, currency: Currency) -> Result<(Vec<Line>, Totals), money::Error> {
+    let mut lines = Vec::with_capacity(items.len());
+    let mut subtotal = Money::zero(currency);
+    for (sku, quantity) in items {
+        let Some(offer) = offers.get(sku) else { continue };
+        let line_total = offer.price.times(*quantity)?.rounded();
+        subtotal = subtotal.plus(line_total)?;
+        lines.push(Line {
+            sku: sku.clone(),
+            title: offer.title.clone(),
+            category: offer.category.clone(),
+            quantity: *quantity,
+            unit_price: offer.price,
+            line_total,
+            sale: offer.sale,
+        });
+    }
+    let nothing = Money::zero(currency);
+    Ok((lines, Totals { subtotal, discount: nothing, shipping: nothing, tax: nothing, total: subtotal }))
+}
+
+/// A cart as clients see it, at the prices of `offers`; `None` where there is no such cart.
+#[must_use]
+pub fn cart_resource(id: CartId, state: &cart::State, version: i64, offers: &HashMap<Sku, Offer>) -> Option<resource::Cart> {
+    let contents = state.contents()?;
+    let nothing = Money::zero(contents.currency);
+    let mut cart = resource::Cart {
+        id,
+        currency: contents.currency,
+        items: contents
+            .items
+            .iter()
+            .map(|item| resource::CartItem {
+                sku: item.sku.clone(),
+                title: String::new(),
+                quantity: item.quantity,
+                unit_price: None,
+                line_total: None,
+            })
+            .collect(),
+        subtotal: nothing,
+        discount: nothing,
+        shipping: nothing,
+        tax: nothing,
+        total: nothing,
+        status: if state.order().is_some() { CartStatus::CheckedOut } else { CartStatus::Open },
+        order: state.order(),
+        metadata: contents.metadata.clone(),
+        created_at: contents.created_at,
+        updated_at: contents.updated_at,
+        version,
+    };
+    cart.price(|sku| {
+        let offer = offers.get(sku)?;
+        Some(resource::PricedProduct { title: offer.title.clone(), price: offer.price_in(contents.currency) })
+    });
+    Some(cart)
+}

@@ -1,0 +1,49 @@
+//! Fulfilment: stock follows the order. Units leave at confirmation; what a cancelled order held or had taken goes back.
+
+use domain::{order, stock};
+use event_schemas::{
+    Event, Recorded, Timestamp,
+    events::order::{Event as OrderEvent, Line},
+    ids::{OrderId, Sku},
+};
+
+use super::{Known, Reaction, order_of};
+
+/// What an order's events ask of the stock of its lines.
+#[must_use]
+pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reaction> {
+    let (Event::Order(happened), Some(order)) = (&event.event, order_of(event)) else { return Vec::new() };
+    let Some(purchase) = known.order.purchase() else { return Vec::new() };
+    let each = |command: &dyn Fn(&Line) -> stock::Command| -> Vec<Reaction> {
+        purchase.lines.iter().map(|line| Reaction::Stock(line.sku.clone(), command(line))).collect()
+    };
+    match happened {
+        OrderEvent::Confirmed(_) => each(&|_| stock::Command::Commit { order }),
+        OrderEvent::Cancelled(cancelled) if !cancelled.was_confirmed => each(&|_| stock::Command::Release { order }),
+        OrderEvent::Cancelled(cancelled) => {
+            let went = purchase.lines.iter().filter(|line| !cancelled.lost.contains(&line.sku));
+            went.map(|line| {
+                let (quantity, sale, customer) = (line.quantity, line.sale, purchase.customer.clone());
+                let back = stock::Command::Return { order, quantity, return_id: None, sale, customer };
+                Reaction::Stock(line.sku.clone(), back)
+            })
+            .collect()
+        }
+        OrderEvent::Returned(returned) if returned.restock => returned
+            .items
+            .iter()
+            .map(|item| {
+                let (quantity, customer) = (item.quantity, purchase.customer.clone());
+                let back = stock::Command::Return { order, quantity, return_id: Some(returned.return_id), sale: None, customer };
+                Reaction::Stock(item.sku.clone(), back)
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What is to be done where stock refused to let the units of a confirmed order go: their reservation had ended, and the expiry has won.
+#[must_use]
+pub fn when_stock_is_lost(order: OrderId, skus: Vec<Sku>) -> Vec<Reaction> {
+    vec![Reaction::Order(order, order::Command::RecordStockLost { skus })]
+}

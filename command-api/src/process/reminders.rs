@@ -1,0 +1,175 @@
+//! What process managers must do at a time to come: kept in Postgres, moved in the transaction that moves the checkpoint.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use event_schemas::{
+    Timestamp,
+    ids::{FlashSaleId, OrderId, Sku},
+};
+use sqlx::{PgConnection, PgPool};
+
+/// What is to be looked at when its time comes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reminder {
+    /// Whether a submitted order was placed.
+    Placement(OrderId),
+    /// Whether a payment succeeded.
+    PaymentDeadline(OrderId),
+    /// Which reservations of a SKU have run out.
+    Reservations(Sku),
+    /// A flash sale starts.
+    SaleStart(FlashSaleId, Sku),
+    /// A flash sale ends.
+    SaleEnd(FlashSaleId, Sku),
+}
+
+/// The kinds that a process manager sets, as the table names them.
+const KINDS: [&str; 5] = ["placement", "payment-deadline", "reservations", "sale-start", "sale-end"];
+
+impl Reminder {
+    fn row(&self) -> (&'static str, String) {
+        match self {
+            Self::Placement(order) => (KINDS[0], order.to_string()),
+            Self::PaymentDeadline(order) => (KINDS[1], order.to_string()),
+            Self::Reservations(sku) => (KINDS[2], sku.to_string()),
+            Self::SaleStart(sale, sku) => (KINDS[3], format!("{sale} {sku}")),
+            Self::SaleEnd(sale, sku) => (KINDS[4], format!("{sale} {sku}")),
+        }
+    }
+
+    fn from_row(kind: &str, subject: &str) -> Option<Self> {
+        let sale = || subject.split_once(' ').and_then(|(sale, sku)| Some((sale.parse().ok()?, sku.parse().ok()?)));
+        match KINDS.iter().position(|known| *known == kind)? {
+            0 => subject.parse().ok().map(Self::Placement),
+            1 => subject.parse().ok().map(Self::PaymentDeadline),
+            2 => subject.parse().ok().map(Self::Reservations),
+            3 => sale().map(|(sale, sku)| Self::SaleStart(sale, sku)),
+            _ => sale().map(|(sale, sku)| Self::SaleEnd(sale, sku)),
+        }
+    }
+}
+
+/// What a batch of reactions wants set and forgotten: of each reminder the last word counts, and of several times the earliest.
+#[derive(Default)]
+pub(super) struct Changes(HashMap<Reminder, Option<Timestamp>>);
+
+impl Changes {
+    pub fn set(&mut self, reminder: Reminder, at: Timestamp) {
+        let slot = self.0.entry(reminder).or_insert(Some(at));
+        *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub fn forget(&mut self, reminder: Reminder) {
+        self.0.insert(reminder, None);
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        for (reminder, change) in other.0 {
+            match change {
+                Some(at) => self.set(reminder, at),
+                None => self.forget(reminder),
+            }
+        }
+    }
+
+    /// Drops what is so already: a time not earlier than the one that is set, forgetting what is not set.
+    pub fn drop_what_stands(&mut self, set: &HashMap<Reminder, Timestamp>) {
+        self.0.retain(|reminder, change| match (change, set.get(reminder)) {
+            (Some(at), Some(standing)) => *at < *standing,
+            (Some(_), None) | (None, Some(_)) => true,
+            (None, None) => false,
+        });
+    }
+
+    /// Notes in `set` what has been written.
+    pub fn note(self, set: &mut HashMap<Reminder, Timestamp>) {
+        for (reminder, change) in self.0 {
+            match change {
+                Some(at) => set.insert(reminder, at),
+                None => set.remove(&reminder),
+            };
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes them.
+    pub async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let (mut kinds, mut subjects, mut due, mut gone_kinds, mut gone) = (Vec::new(), Vec::new(), Vec::<DateTime<Utc>>::new(), Vec::new(), Vec::new());
+        for (reminder, change) in &self.0 {
+            let (kind, subject) = reminder.row();
+            if let Some(at) = change {
+                kinds.push(kind);
+                subjects.push(subject);
+                due.push(at.utc());
+            } else {
+                gone_kinds.push(kind);
+                gone.push(subject);
+            }
+        }
+        if !gone.is_empty() {
+            sqlx::query!(
+                "delete from reminders r using unnest($1::text[], $2::text[]) as g (kind, subject) where r.kind = g.kind and r.subject = g.subject",
+                &gone_kinds as &[&str],
+                &gone,
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+        if !kinds.is_empty() {
+            sqlx::query!(
+                r#"
+                insert into reminders as r (kind, subject, due_at) select * from unnest($1::text[], $2::text[], $3::timestamptz[])
+                on conflict (kind, subject) do update set due_at = excluded.due_at where excluded.due_at < r.due_at
+                "#,
+                &kinds as &[&str],
+                &subjects,
+                &due,
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is set.
+pub(super) async fn all(pool: &PgPool) -> Result<HashMap<Reminder, Timestamp>, sqlx::Error> {
+    let kinds: Vec<String> = KINDS.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!("select kind, subject, due_at from reminders where kind = any($1)", &kinds).fetch_all(pool).await?;
+    Ok(rows.iter().filter_map(|row| Some((Reminder::from_row(&row.kind, &row.subject)?, row.due_at.into()))).collect())
+}
+
+/// The reminders that are due, the longest overdue first.
+pub(super) async fn due(pool: &PgPool, now: Timestamp, most: i64) -> Result<Vec<Reminder>, sqlx::Error> {
+    let kinds: Vec<String> = KINDS.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        "select kind, subject from reminders where due_at <= $1 and kind = any($2) order by due_at limit $3",
+        now.utc(),
+        &kinds,
+        most
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.iter().filter_map(|row| Reminder::from_row(&row.kind, &row.subject)).collect())
+}
+
+/// Those that were due at `now` and have been seen to are forgotten; what was set anew meanwhile, for later, stays.
+pub(super) async fn done(connection: &mut PgConnection, now: Timestamp, seen_to: &[Reminder]) -> Result<(), sqlx::Error> {
+    let (kinds, subjects): (Vec<&str>, Vec<String>) = seen_to.iter().map(Reminder::row).unzip();
+    sqlx::query!(
+        r#"
+        delete from reminders r using unnest($1::text[], $2::text[]) as g (kind, subject)
+        where r.kind = g.kind and r.subject = g.subject and r.due_at <= $3
+        "#,
+        &kinds as &[&str],
+        &subjects,
+        now.utc(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Carries out what process managers want: reads the feed, issues their commands, keeps their reminders.
+//!
+//! Events about one subject are taken one after the other, different subjects side by side. The checkpoint moves after every command of a
+//! batch was answered, so a crash repeats commands and never skips one; repeated commands have the same ids and change nothing.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{Aggregate, order, payment, stock};
+use event_schemas::{
+    Metadata, Recorded, StreamId, Timestamp,
+    ids::{CommandId, Sku},
+};
+use event_store::{Batch, checkpoint, lease};
+use futures::{StreamExt, future, stream};
+use gateway::IfMatch;
+use metrics::{counter, gauge};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    CATEGORIES, Known, Reaction, Reminder, derived_id, fulfilment, order_of, react, react_when_due,
+    reminders::{self, Changes},
+};
+use crate::{
+    handler::{Context, Failure, Handler},
+    shop::{Shop, now},
+};
+
+const NAME: &str = "process-managers";
+/// The most positions of a batch.
+const BATCH: usize = 1_024;
+/// The most subjects that are worked on at a time.
+const SUBJECTS: usize = 256;
+/// How often reminders are looked at.
+const REMINDER_INTERVAL: Duration = Duration::from_millis(200);
+/// The most reminders that are seen to at a time.
+const DUE: i64 = 500;
+/// How long a checkpoint may stay behind while there is nothing else to write.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest pause between two tries while the database is away.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs the process managers while this server holds their lease, until `shutdown`.
+pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
+    let mut held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, shutdown.clone());
+    let mut pause = Duration::from_millis(50);
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = held.wait_for(|held| *held) => if changed.is_err() { break },
+        }
+        let mut runner = match Runner::start(shop.clone()).await {
+            Ok(runner) => runner,
+            Err(error) => {
+                tracing::warn!(%error, "process managers can't start");
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
+        let stopped = tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = held.wait_for(|held| !*held) => continue,
+            stopped = runner.work() => stopped,
+        };
+        if let Err(error) = stopped {
+            counter!("merx_process_manager_retries_total").increment(1);
+            tracing::warn!(%error, "process managers were stopped and go on where they were");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+}
+
+struct Runner {
+    shop: Shop,
+    /// How far everything is done.
+    position: i64,
+    /// How far that is written down.
+    written: i64,
+    written_at: Instant,
+    /// The reminders that are set, so that what changes nothing is not written.
+    set: HashMap<Reminder, Timestamp>,
+}
+
+impl Runner {
+    async fn start(shop: Shop) -> Result<Self, event_store::Error> {
+        let position = checkpoint::read(shop.store.pool(), NAME, 1).await?;
+        let set = reminders::all(shop.store.pool()).await?;
+        Ok(Self { shop, position, written: position, written_at: Instant::now(), set })
+    }
+
+    async fn work(&mut self) -> Result<(), event_store::Error> {
+        let mut feed = self.shop.store.feed(CATEGORIES);
+        let mut tick = tokio::time::interval(REMINDER_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                batch = feed.next(self.position, BATCH) => self.take(batch?).await?,
+                _ = tick.tick() => {
+                    self.write_down(Changes::default()).await?;
+                    self.see_to_reminders().await?;
+                }
+            }
+            gauge!("merx_process_manager_lag").set((self.shop.store.known_head() - self.position) as f64);
+        }
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
+        let mut subjects: HashMap<String, Vec<Arc<Recorded>>> = HashMap::new();
+        for event in batch.events {
+            // An order and its payment are one subject.
+            let subject = order_of(&event).map_or_else(|| event.stream.to_string(), |order| order.to_string());
+            subjects.entry(subject).or_default().push(event);
+        }
+        let shop = &self.shop;
+        let mut done = stream::iter(subjects.into_values())
+            .map(|events| async move {
+                let mut changes = Changes::default();
+                for event in events {
+                    handle(shop, &event, &mut changes).await?;
+                }
+                Ok::<_, event_store::Error>(changes)
+            })
+            .buffer_unordered(SUBJECTS);
+        let mut changes = Changes::default();
+        while let Some(of_subject) = done.next().await {
+            changes.merge(of_subject?);
+        }
+        drop(done);
+        self.position = batch.up_to;
+        changes.drop_what_stands(&self.set);
+        if changes.is_empty() && self.written_at.elapsed() < CHECKPOINT_INTERVAL {
+            return Ok(());
+        }
+        self.write_down(changes).await
+    }
+
+    /// Commits the checkpoint and what is to be reminded of.
+    async fn write_down(&mut self, changes: Changes) -> Result<(), event_store::Error> {
+        if self.position == self.written && changes.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.shop.store.pool().begin().await?;
+        // Nobody is told of this commit; what is lost of it with a crash of Postgres is done again.
+        sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
+        if !checkpoint::advance(&mut transaction, NAME, self.written, self.position).await? {
+            return Err(event_store::Error::Conflict); // another server has taken over
+        }
+        changes.write(&mut transaction).await?;
+        transaction.commit().await?;
+        changes.note(&mut self.set);
+        self.written = self.position;
+        self.written_at = Instant::now();
+        Ok(())
+    }
+
+    async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
+        let now = now();
+        let due = reminders::due(self.shop.store.pool(), now, DUE).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let shop = &self.shop;
+        let mut seen_to = stream::iter(due.clone()).map(|reminder| see_to(shop, reminder, now)).buffer_unordered(SUBJECTS);
+        let mut changes = Changes::default();
+        while let Some(of_reminder) = seen_to.next().await {
+            changes.merge(of_reminder?);
+        }
+        drop(seen_to);
+        let mut transaction = self.shop.store.pool().begin().await?;
+        reminders::done(&mut transaction, now, &due).await?;
+        changes.write(&mut transaction).await?;
+        transaction.commit().await?;
+        for reminder in &due {
+            self.set.remove(reminder);
+        }
+        changes.note(&mut self.set);
+        Ok(())
+    }
+}
+
+/// Does all that is to be done about one reminder that is due.
+async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Changes, event_store::Error> {
+    let mut changes = Changes::default();
+    let reactions = match &reminder {
+        Reminder::Reservations(sku) => {
+            // Expire first, so that the next time asked for is that of a reservation that is left.
+            let (stream, context) = (StreamId::stock(sku), Context::new(now, "process:expiry"));
+            run_on(&shop.stock, &stream, &stock::Command::Expire, &context).await?;
+            shop.stock.current(&stream, |state, _| react_when_due(&reminder, state)).await?.0
+        }
+        _ => react_when_due(&reminder, &stock::State::Nothing),
+    };
+    for reaction in reactions {
+        match reaction {
+            Reaction::Remind(reminder, at) => changes.set(reminder, at),
+            Reaction::Forget(reminder) => changes.forget(reminder),
+            command => {
+                let context = Context::new(now, actor(&command));
+                issue(shop, command, &context).await?;
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Does all that is to be done about one event.
+async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
+    let now = now();
+    let reactions = match order_of(event) {
+        Some(order) if event.stream.category() == order::Order::CATEGORY => {
+            let known = |state: &order::State, _| react(Known { order: state, payment: &payment::State::Nothing }, event, now);
+            shop.orders.at_least(&StreamId::order(order), event.version, known).await?
+        }
+        Some(order) => {
+            let known = |state: &payment::State, _| react(Known { order: &order::State::Nothing, payment: state }, event, now);
+            shop.payments.at_least(&StreamId::payment(order), event.version, known).await?
+        }
+        None => react(Known { order: &order::State::Nothing, payment: &payment::State::Nothing }, event, now),
+    };
+    // Each command of one event is for another stream, so they can be under way together.
+    let mut commands = Vec::new();
+    for reaction in reactions {
+        match reaction {
+            Reaction::Remind(reminder, at) => changes.set(reminder, at),
+            Reaction::Forget(reminder) => changes.forget(reminder),
+            command => {
+                let context = context_of(event, &command, now);
+                commands.push(async move { issue(shop, command, &context).await });
+            }
+        }
+    }
+    let lost: Vec<Sku> = future::try_join_all(commands).await?.into_iter().flatten().collect();
+    if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
+        for reaction in fulfilment::when_stock_is_lost(order, lost) {
+            let context = context_of(event, &reaction, now);
+            issue(shop, reaction, &context).await?;
+        }
+    }
+    Ok(())
+}
+
+fn actor(reaction: &Reaction) -> &'static str {
+    match reaction {
+        Reaction::Order(..) | Reaction::Payment(..) => "process:payment",
+        Reaction::Stock(..) => "process:fulfilment",
+        Reaction::FlashSale(..) => "process:flash-sale",
+        Reaction::Remind(..) | Reaction::Forget(..) => "process",
+    }
+}
+
+/// A command that is the same one each time the event is taken.
+fn context_of(event: &Recorded, reaction: &Reaction, now: Timestamp) -> Context {
+    let target = match reaction {
+        Reaction::Order(order, _) => StreamId::order(*order).to_string(),
+        Reaction::Payment(order, _) => StreamId::payment(*order).to_string(),
+        Reaction::Stock(sku, _) => StreamId::stock(sku).to_string(),
+        Reaction::FlashSale(sale, _) => StreamId::flash_sale(*sale).to_string(),
+        Reaction::Remind(..) | Reaction::Forget(..) => String::new(),
+    };
+    let metadata = Metadata {
+        command_id: CommandId(derived_id(event.event_id, &target)),
+        correlation_id: event.metadata.correlation_id,
+        causation_id: Some(event.event_id),
+        actor: actor(reaction).into(),
+    };
+    Context { now, metadata, if_match: IfMatch(None), may_repeat: true }
+}
+
+/// Issues one command; the SKU whose stock could not be committed, if that is what came of it.
+async fn issue(shop: &Shop, reaction: Reaction, context: &Context) -> Result<Option<Sku>, event_store::Error> {
+    match reaction {
+        Reaction::Order(order, command) => run_on(&shop.orders, &StreamId::order(order), &command, context).await?,
+        Reaction::Payment(order, command) => run_on(&shop.payments, &StreamId::payment(order), &command, context).await?,
+        Reaction::FlashSale(sale, command) => run_on(&shop.flash_sales, &StreamId::flash_sale(sale), &command, context).await?,
+        Reaction::Stock(sku, command) => match shop.stock.run(&StreamId::stock(&sku), &command, context, |_, _| ()).await {
+            Err(Failure::Refused(stock::Refusal::NoReservation { .. })) => return Ok(Some(sku)),
+            outcome => settle(outcome, stock::Stock::CATEGORY)?,
+        },
+        Reaction::Remind(..) | Reaction::Forget(..) => {}
+    }
+    Ok(None)
+}
+
+async fn run_on<A: Aggregate>(handler: &Handler<A>, stream: &StreamId, command: &A::Command, context: &Context) -> Result<(), event_store::Error> {
+    settle(handler.run(stream, command, context, |_, _| ()).await, A::CATEGORY)
+}
+
+/// A refusal is an answer too: the aggregate has been in another state already. It is told, and not tried again.
+fn settle<T, R: std::error::Error>(outcome: Result<T, Failure<R>>, category: &'static str) -> Result<(), event_store::Error> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(Failure::Store(failure)) => Err(failure.0),
+        Err(refused) => {
+            counter!("merx_process_manager_refusals_total", "category" => category).increment(1);
+            tracing::warn!(%refused, category, "a process manager's command was refused");
+            Ok(())
+        }
+    }
+}

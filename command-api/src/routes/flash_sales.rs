@@ -1,0 +1,129 @@
+//! Flash sales: announced and called off in one transaction with the stock that keeps their allotment.
+
+use axum::extract::State;
+use domain::{flash_sale, stock};
+use event_schemas::{
+    Money, StreamId, Timestamp,
+    events::stock::AllotmentEnd,
+    ids::{FlashSaleId, Sku},
+    resource,
+};
+use gateway::{FieldError, Json, Path, Problem, Route, Routes};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::{
+    refusals::{unstored, wrong_value},
+    shop::Shop,
+    together::{Step, together},
+    write::{Answer, Draft, Write},
+};
+
+/// A flash sale to be announced.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewFlashSale {
+    sku: Sku,
+    /// It may have begun.
+    starts_at: Timestamp,
+    /// Exclusive.
+    ends_at: Timestamp,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    allotment: u32,
+    price: Money,
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    limit_per_customer: Option<u32>,
+}
+
+/// Nothing to say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+pub(super) fn routes() -> Routes<Shop> {
+    Routes::new()
+        .add(
+            Route::post("/v1/flash-sales", announce)
+                .summary("Announce a flash sale")
+                .tag("flash sales")
+                .body::<NewFlashSale>()
+                .answers::<resource::FlashSale>(201)
+                .problem(409, "overlapping_sale", "Another flash sale of the SKU runs at that time. Choose another time.")
+                .problem(409, "insufficient_stock", "The allotment is more than is available; `available` says how much is."),
+        )
+        .add(
+            Route::post("/v1/flash-sales/{id}/cancel", cancel)
+                .summary("Call a flash sale off")
+                .tag("flash sales")
+                .path_param("id", "The flash sale's id.")
+                .body::<Nothing>()
+                .answers::<resource::FlashSale>(200)
+                .problem(409, "flash_sale_ended", "It is over: there is nothing left to cancel."),
+        )
+}
+
+async fn announce(State(shop): State<Shop>, write: Write, Json(new): Json<NewFlashSale>) -> Result<Answer, Problem> {
+    require_currency(&shop, &new).await?;
+    let id = FlashSaleId(Uuid::now_v7());
+    let NewFlashSale { sku, starts_at, ends_at, allotment, price, limit_per_customer } = new;
+    let (sale_stream, stock_stream) = (StreamId::flash_sale(id), StreamId::stock(&sku));
+    shop.flash_sales.begin(&sale_stream);
+    let announce = flash_sale::Command::Announce { sku, starts_at, ends_at, allotment, price, limit_per_customer };
+    let allot = stock::Command::Allot { sale: id, quantity: allotment, starts_at, ends_at, price, limit_per_customer };
+    let now = write.context.now;
+    let (for_sale, for_stock) = (write.context.next(), write.context.next());
+    let location = format!("/v1/flash-sales/{id}");
+    let answer = together(
+        &shop.store,
+        Step { handler: &shop.flash_sales, stream: &sale_stream, command: &announce, context: &for_sale },
+        Step { handler: &shop.stock, stream: &stock_stream, command: &allot, context: &for_stock },
+        |sale, version, _, _| {
+            let draft = Draft::created(location.clone(), version, &sale.resource(id, version, 0, 0, now)?)?;
+            Some((write.keep(&draft), draft))
+        },
+    );
+    answer.await
+}
+
+async fn cancel(State(shop): State<Shop>, Path(id): Path<FlashSaleId>, write: Write, Json(Nothing {}): Json<Nothing>) -> Result<Answer, Problem> {
+    let stream = StreamId::flash_sale(id);
+    let (sku, ..) = shop
+        .flash_sales
+        .current(&stream, |state, _| state.terms().map(|terms| terms.sku.clone()))
+        .await
+        .map_err(|error| unstored(&error))?;
+    let Some(sku) = sku else { return Err(Problem::not_found(format!("There is no flash sale {id}."))) };
+    let stock_stream = StreamId::stock(&sku);
+    let now = write.context.now;
+    let for_stock = write.context.next();
+    let close = stock::Command::CloseAllotment { sale: id, reason: AllotmentEnd::Cancelled };
+    // What it had sold is counted by the stock until the allotment is closed.
+    let counted = |state: &stock::State, _| state.sale(id).map_or((0, 0), |sale| (sale.sold, sale.reserved));
+    let ((sold, reserved), ..) = shop.stock.current(&stock_stream, counted).await.map_err(|error| unstored(&error))?;
+    let answer = together(
+        &shop.store,
+        Step { handler: &shop.flash_sales, stream: &stream, command: &flash_sale::Command::Cancel, context: &write.context },
+        Step { handler: &shop.stock, stream: &stock_stream, command: &close, context: &for_stock },
+        |sale, version, _, _| {
+            let draft = Draft::changed(version, &sale.resource(id, version, sold, reserved, now)?)?;
+            Some((write.keep(&draft), draft))
+        },
+    );
+    answer.await
+}
+
+/// 422 where there is no such product, or its price is in another currency.
+async fn require_currency(shop: &Shop, new: &NewFlashSale) -> Result<(), Problem> {
+    let currency = |state: &domain::product::State, _| state.listing().map(|listing| listing.price.currency);
+    let (currency, ..) = shop.products.current(&StreamId::product(&new.sku), currency).await.map_err(|error| unstored(&error))?;
+    match currency {
+        None => Err(wrong_value("/sku", "unknown_product", format!("There is no product {}: create it first.", new.sku))),
+        Some(currency) if currency != new.price.currency => {
+            let detail = format!("must be {currency}, as the product's price is");
+            Err(Problem::invalid(vec![FieldError::new("/price/currency", "currency_mismatch", detail)]))
+        }
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! Reviews of products.
+
+use axum::extract::State;
+use domain::review;
+use event_schemas::{
+    StreamId,
+    ids::{ReviewId, Sku},
+    resource,
+};
+use gateway::{Json, Path, Problem, Route, Routes};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::require_product;
+use crate::{
+    shop::Shop,
+    write::{Answer, Draft, Write},
+};
+
+/// A review to be posted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewReview {
+    #[schemars(range(min = 1, max = 5))]
+    rating: u8,
+    #[serde(default)]
+    #[schemars(length(max = 200))]
+    title: String,
+    #[serde(default)]
+    #[schemars(length(max = 10_000))]
+    text: String,
+}
+
+pub(super) fn routes() -> Routes<Shop> {
+    Routes::new().add(
+        Route::post("/v1/products/{sku}/reviews", post)
+            .summary("Review a product")
+            .tag("catalogue")
+            .path_param("sku", "The product's SKU.")
+            .body::<NewReview>()
+            .answers::<resource::Review>(201),
+    )
+}
+
+async fn post(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Json(new): Json<NewReview>) -> Result<Answer, Problem> {
+    require_product(&shop, &sku).await?;
+    let id = ReviewId(Uuid::now_v7());
+    let stream = StreamId::review(id);
+    shop.reviews.begin(&stream);
+    let location = format!("/v1/products/{sku}/reviews");
+    let author = write.context.metadata.actor.clone();
+    let command = review::Command::Post { sku, rating: new.rating, title: new.title, text: new.text, author };
+    let render = |state: &review::State, version| Draft::created(location.clone(), version, &state.resource(id, version)?);
+    write.run(&shop.reviews, &stream, &command, render).await
+}

@@ -1,0 +1,45 @@
+//! The rules of a shop: one module for each aggregate, each a state, commands, refusals, `decide` and `evolve`.
+//!
+//! Everything here is pure: no clock, no randomness, no I/O. `now`, ids and looked-up facts come in with the command.
+
+pub mod cart;
+pub mod category;
+pub mod flash_sale;
+pub mod order;
+pub mod payment;
+pub mod product;
+pub mod review;
+pub mod stock;
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod tests;
+
+use event_schemas::Timestamp;
+
+/// An aggregate's rules, as a Decider (Jérémie Chassaing, "Functional Event Sourcing Decider").
+pub trait Aggregate: Send + Sync + 'static {
+    /// The category of its streams.
+    const CATEGORY: &'static str;
+    /// What is known of it: a sum type whose default is "nothing happened yet".
+    type State: Default + Clone + std::fmt::Debug + serde::Serialize + Send + Sync + 'static;
+    /// What may be asked of it.
+    type Command: Send + Sync + 'static;
+    /// What may happen to it.
+    type Event: Into<event_schemas::Event> + Clone + Send + Sync + 'static;
+    /// Why a command may be refused.
+    type Refusal: std::error::Error + Clone + PartialEq + Send + Sync + 'static;
+
+    /// What a command leads to: events (none where nothing is to change), or a refusal.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn decide(state: &Self::State, command: &Self::Command, now: Timestamp) -> Result<Vec<Self::Event>, Self::Refusal>;
+
+    /// The state after an event that was recorded `at`. Total: an event that can't be is ignored.
+    fn evolve(state: Self::State, event: &Self::Event, at: Timestamp) -> Self::State;
+
+    /// The aggregate's own event within an event of the log; `None` where it is another aggregate's.
+    fn own(event: &event_schemas::Event) -> Option<&Self::Event>;
+}

@@ -1,0 +1,79 @@
+//! What a payment decides.
+
+use event_schemas::{
+    Money, Timestamp,
+    events::payment::{
+        Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
+        PaymentRefunded, PaymentRequested,
+    },
+    ids::RefundId,
+};
+
+use super::{Captured, Command, Refusal, State};
+
+pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    match (command, state) {
+        (Command::Request { amount, means, idempotency_key, deadline }, State::Nothing) => Ok(vec![
+            PaymentRequested { amount: *amount, means: means.clone(), idempotency_key: *idempotency_key, deadline: *deadline }.into(),
+        ]),
+        (Command::RequestRefund { refund, amount, reason }, State::Captured(capture)) => request_refund(capture, *refund, *amount, reason),
+        (Command::RequestRefund { amount, .. }, _) => {
+            let nothing = Money::zero(state.amount().map_or(amount.currency, |amount| amount.currency));
+            Err(Refusal::MoreThanCaptured { captured: nothing, refunded: nothing })
+        }
+        (command, state) => Ok(follow(state, command, now)),
+    }
+}
+
+/// What is never refused: facts that the gateway or an order reports, which are noted where they still mean something.
+fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
+    match (command, state) {
+        (Command::RecordFailure { attempt, reason, retry_at }, State::Pending(charge)) if *attempt == charge.attempts.saturating_add(1) => {
+            vec![PaymentAttemptFailed { attempt: *attempt, reason: reason.clone(), retry_at: *retry_at }.into()]
+        }
+        (Command::RecordCapture { amount, gateway_reference, .. }, State::Pending(_)) => vec![captured(*amount, gateway_reference)],
+        (Command::RecordCapture { amount, gateway_reference, refund }, State::Cancelled(_)) => {
+            let back = amount.is_positive().then(|| refund_requested(*refund, *amount, "captured after cancellation"));
+            std::iter::once(captured(*amount, gateway_reference)).chain(back).collect()
+        }
+        (Command::RecordDecline { decline_code }, State::Pending(_)) => {
+            vec![PaymentDeclined { decline_code: decline_code.clone() }.into()]
+        }
+        (Command::Cancel { reason, .. }, State::Pending(_)) => vec![PaymentCancelled { reason: *reason }.into()],
+        (Command::Cancel { reason: PaymentCancellation::OrderCancelled, refund }, State::Captured(capture)) => {
+            let remainder = capture.refundable();
+            if remainder.is_positive() { vec![refund_requested(*refund, remainder, "order cancelled")] } else { Vec::new() }
+        }
+        (Command::Expire, State::Pending(charge)) if now >= charge.deadline => {
+            vec![PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into()]
+        }
+        (Command::RecordRefund { refund, gateway_reference }, state) => state
+            .pending_refunds()
+            .find(|pending| pending.refund == *refund)
+            .map(|pending| PaymentRefunded { refund: *refund, amount: pending.amount, gateway_reference: gateway_reference.clone() }.into())
+            .into_iter()
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn request_refund(capture: &Captured, refund: RefundId, amount: Money, reason: &str) -> Result<Vec<Event>, Refusal> {
+    let (captured, refunded) = (capture.captured, capture.refunded());
+    match () {
+        () if capture.refunds.iter().any(|known| known.refund == refund) => Ok(Vec::new()),
+        () if amount.currency != captured.currency => {
+            Err(Refusal::CurrencyMismatch { expected: captured.currency, found: amount.currency })
+        }
+        () if !amount.is_positive() || amount.rounded() != amount => Err(Refusal::InvalidAmount { amount }),
+        () if amount.amount > capture.refundable().amount => Err(Refusal::MoreThanCaptured { captured, refunded }),
+        () => Ok(vec![refund_requested(refund, amount.rounded(), reason)]),
+    }
+}
+
+fn captured(amount: Money, gateway_reference: &str) -> Event {
+    PaymentCaptured { amount, gateway_reference: gateway_reference.to_owned() }.into()
+}
+
+fn refund_requested(refund: RefundId, amount: Money, reason: &str) -> Event {
+    PaymentRefundRequested { refund, amount, reason: reason.to_owned() }.into()
+}

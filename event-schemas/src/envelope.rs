@@ -1,0 +1,149 @@
+//! What surrounds an event: its stream, its place in the log, who caused it and why.
+
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use uuid::Uuid;
+
+use crate::{
+    Event, Timestamp,
+    ids::{CartId, CategoryId, CommandId, FlashSaleId, OrderId, ReviewId, Sku},
+};
+
+/// The name of a stream: a category, `-`, and the aggregate's id. A category has no `-` itself. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StreamId(Arc<str>);
+
+impl StreamId {
+    /// The longest name: a category, and a code of 64 characters or a UUID.
+    pub const MAX_LEN: usize = 80;
+
+    fn new(category: &str, id: impl fmt::Display) -> Self {
+        Self(format!("{category}-{id}").into())
+    }
+
+    /// The stream of a category of the catalogue.
+    pub fn category_of(id: &CategoryId) -> Self {
+        Self::new("category", id)
+    }
+
+    /// The stream of a product.
+    pub fn product(sku: &Sku) -> Self {
+        Self::new("product", sku)
+    }
+
+    /// The stream of a product's stock.
+    pub fn stock(sku: &Sku) -> Self {
+        Self::new("stock", sku)
+    }
+
+    /// The stream of a flash sale.
+    pub fn flash_sale(id: FlashSaleId) -> Self {
+        Self::new("flashsale", id)
+    }
+
+    /// The stream of a cart.
+    pub fn cart(id: CartId) -> Self {
+        Self::new("cart", id)
+    }
+
+    /// The stream of an order.
+    pub fn order(id: OrderId) -> Self {
+        Self::new("order", id)
+    }
+
+    /// The stream of an order's payment.
+    pub fn payment(id: OrderId) -> Self {
+        Self::new("payment", id)
+    }
+
+    /// The stream of a review.
+    pub fn review(id: ReviewId) -> Self {
+        Self::new("review", id)
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the first `-`.
+    #[must_use]
+    pub fn category(&self) -> &str {
+        self.0.split_once('-').map_or(&*self.0, |(category, _)| category)
+    }
+
+    /// The part after the first `-`: the aggregate's id.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.0.split_once('-').map_or("", |(_, key)| key)
+    }
+}
+
+/// A text that names no stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a stream, as in \"order-0192…\": a category of lower-case letters, '-' and an id")]
+pub struct MalformedStream(String);
+
+impl FromStr for StreamId {
+    type Err = MalformedStream;
+
+    fn from_str(text: &str) -> Result<Self, MalformedStream> {
+        let malformed = || MalformedStream(text.chars().take(100).collect());
+        let (category, key) = text.split_once('-').ok_or_else(malformed)?;
+        let code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let well_formed = !category.is_empty()
+            && category.bytes().all(|b| b.is_ascii_lowercase())
+            && !key.is_empty()
+            && key.bytes().all(code)
+            && text.len() <= Self::MAX_LEN;
+        if well_formed { Ok(Self(text.into())) } else { Err(malformed()) }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Who caused an event, and in answer to what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Metadata {
+    /// The command whose decision this event is.
+    pub command_id: CommandId,
+    /// The first command of the whole chain: what a client asked for.
+    pub correlation_id: Uuid,
+    /// The event that a process manager reacted to; none where a client asked directly.
+    pub causation_id: Option<Uuid>,
+    /// Who asked: `client`, `process:checkout`, `import:online-retail`, …
+    pub actor: String,
+}
+
+/// An event as the log holds it, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Its number in the whole log, from 1 without gaps, in commit order.
+    pub position: i64,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its number in its stream, from 1 without gaps.
+    pub version: i64,
+    /// Its id.
+    pub event_id: Uuid,
+    /// Who and why.
+    pub metadata: Metadata,
+    /// When it was recorded: the command's `now`.
+    pub recorded_at: Timestamp,
+    /// What happened.
+    pub event: Event,
+}

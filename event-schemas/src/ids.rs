@@ -1,0 +1,140 @@
+//! Names of things: SKUs and category ids are the client's, every other id is a UUIDv7 made by the server.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use uuid::Uuid;
+
+/// What a client-chosen code looks like.
+pub const CODE_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+
+/// A text that is no SKU or category id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a code of 1 to 64 letters, digits, '.', '_' or '-'")]
+pub struct MalformedCode(String);
+
+fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+macro_rules! code {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The code itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedCode;
+
+            fn from_str(text: &str) -> Result<Self, MalformedCode> {
+                if is_code(text) { Ok(Self(text.to_owned())) } else { Err(MalformedCode(text.to_owned())) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": CODE_PATTERN})
+            }
+        }
+    };
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// The UUID itself.
+            #[must_use]
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            /// Reads the hyphenated form only, so that one id has one spelling.
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                let id = Uuid::parse_str(text)?;
+                if id.to_string() == text { Ok(Self(id)) } else { Uuid::parse_str("").map(Self) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+code!(
+    /// A stock keeping unit: the client's code for a product.
+    Sku
+);
+code!(
+    /// The client's code for a category.
+    CategoryId
+);
+id!(
+    /// A cart.
+    CartId
+);
+id!(
+    /// An order, and its payment.
+    OrderId
+);
+id!(
+    /// A flash sale.
+    FlashSaleId
+);
+id!(
+    /// A review.
+    ReviewId
+);
+id!(
+    /// A shipment of an order.
+    ShipmentId
+);
+id!(
+    /// A return of an order.
+    ReturnId
+);
+id!(
+    /// A refund of a payment.
+    RefundId
+);
+id!(
+    /// A command; the first event it leads to has the same id.
+    CommandId
+);

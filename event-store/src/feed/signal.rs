@@ -1,0 +1,70 @@
+//! Telling other processes that the log has grown, and hearing it from them.
+//!
+//! `NOTIFY` takes a lock that is global to the cluster until its transaction ends, so it never stands in an append: it is sent once
+//! for whatever was committed in the last few milliseconds, from another connection. Nobody relies on it: the poll is the truth.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+
+use super::{Hub, POLL_INTERVAL};
+
+/// The shortest time between two signals of one process.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(10);
+const CHANNEL: &str = "merx_log";
+
+/// Starts the tasks that signal, listen and poll. They end with the runtime or when only they hold the hub.
+pub(super) fn start(hub: &Hub) {
+    tokio::spawn(signal(hub.clone()));
+    tokio::spawn(listen(hub.clone()));
+}
+
+async fn signal(hub: Hub) {
+    let mut committed = hub.inner.committed.subscribe();
+    while committed.changed().await.is_ok() {
+        let head = *committed.borrow_and_update();
+        let sent = sqlx::query_scalar!(r#"select pg_notify('merx_log', $1::text)::text"#, head.to_string()).fetch_one(&hub.inner.pool).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "the signal that the log has grown was not sent");
+        }
+        tokio::time::sleep(SIGNAL_INTERVAL).await;
+    }
+}
+
+async fn listen(hub: Hub) {
+    let mut listener = None;
+    loop {
+        if listener.is_none() {
+            listener = connect(&hub).await;
+        }
+        let heard = async {
+            match listener.as_mut() {
+                Some(heard) => heard.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        match tokio::time::timeout(POLL_INTERVAL, heard).await {
+            Ok(Ok(notification)) => {
+                if let Ok(head) = notification.payload().parse() {
+                    hub.advance(head);
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the connection that listens for appends is lost");
+                listener = None;
+            }
+            Err(_) => {
+                if let Err(error) = hub.poll().await {
+                    tracing::warn!(%error, "the head of the log can't be read");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connect(hub: &Hub) -> Option<PgListener> {
+    let mut listener = PgListener::connect_with(&hub.inner.pool).await.ok()?;
+    listener.listen(CHANNEL).await.ok()?;
+    Some(listener)
+}

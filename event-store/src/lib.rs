@@ -1,0 +1,164 @@
+//! The log in Postgres: append in groups, read, and feed.
+//!
+//! - [`append`]: what is appended, and what may come of it
+//! - [`appender`]: the thread that commits in groups
+//! - [`tails`]: what streams have got since a version, read for many at once
+//! - [`feed`]: the log as an ordered source for consumers
+//! - [`read`]: streams and the log as they are stored, for auditors
+//! - [`checkpoint`]: how far a consumer has come
+//! - [`lease`]: which of several servers works for a name
+//! - [`hash`]: the canonical encoding of an event and its hash
+
+pub mod append;
+mod appender;
+pub mod checkpoint;
+mod decode;
+pub mod feed;
+pub mod hash;
+pub mod lease;
+mod lineage;
+pub mod read;
+pub mod tails;
+
+use std::sync::Arc;
+
+use event_schemas::{Recorded, StreamId};
+use sqlx::PgPool;
+
+pub use append::{Committed, KeyedAnswer, Part, Unit};
+pub use feed::{Batch, Feed};
+pub use lineage::Lineage;
+pub use read::StoredEvent;
+
+/// The migrations of the whole database, in order.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// What can go wrong with the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A stream is not at the expected version, or something that this was built on was not committed: read again and decide again.
+    #[error("the stream has moved on")]
+    Conflict,
+    /// The idempotency key has been used by a request that was committed meanwhile.
+    #[error("the idempotency key has been used")]
+    KeyTaken,
+    /// The queue of the appender is full.
+    #[error("too much is waiting to be written; try again in a moment")]
+    Overloaded,
+    /// Postgres can't be reached, or has no room. Whether an append was committed is unknown.
+    #[error("the log can't be reached: {0}")]
+    Unavailable(String),
+    /// An event in the log is none that this program knows.
+    #[error("event {position} of the log can't be read: {source}")]
+    Undecodable {
+        /// Where it stands.
+        position: i64,
+        /// What is wrong with it.
+        source: event_schemas::DecodeError,
+    },
+    /// The database refused for a reason that is our bug.
+    #[error("the database refused: {0}")]
+    Refused(String),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(ref database) if !appender::is_outage(database.code().as_deref()) => Self::Refused(error.to_string()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// The log. Cheap to clone; all clones share one appender.
+#[derive(Clone)]
+pub struct EventStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: PgPool,
+    appender: appender::Handle,
+    tails: tails::Handle,
+    hub: feed::Hub,
+}
+
+impl EventStore {
+    /// Opens the log behind `pool`, whose database has been migrated, and starts its appender.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn open(pool: PgPool) -> Result<Self, Error> {
+        let hub = feed::Hub::open(pool.clone()).await?;
+        let appender = appender::start(&pool, hub.clone())?;
+        let tails = tails::start(pool.clone());
+        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, hub }) })
+    }
+
+    /// The pool it reads with.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// Puts `unit` into the queue of the next group. The order of calls is the order in the log. Answers once it is committed.
+    ///
+    /// # Errors
+    /// At once: [`Error::Overloaded`]. The answer: any [`Error`].
+    pub fn submit(&self, unit: Unit) -> Result<append::Pending, Error> {
+        self.inner.appender.submit(unit)
+    }
+
+    /// Appends `unit` and waits until it is committed.
+    ///
+    /// # Errors
+    /// Any [`Error`]; but after `Unavailable` it is not known whether the unit was committed.
+    pub async fn append(&self, unit: Unit) -> Result<Committed, Error> {
+        self.submit(unit)?.outcome().await
+    }
+
+    /// The events that `stream` has after `version`, oldest first, as committed now. Calls of the same moment share a query.
+    ///
+    /// # Errors
+    /// The database can't be reached, or an event can't be decoded.
+    pub async fn tail(&self, stream: &StreamId, version: i64) -> Result<Vec<Recorded>, Error> {
+        let mut tails = self.tails(vec![(stream.clone(), version)]).await?;
+        Ok(tails.pop().unwrap_or_default())
+    }
+
+    /// [`Self::tail`] for several streams: the answers in the order of the questions.
+    ///
+    /// # Errors
+    /// The database can't be reached, or an event can't be decoded.
+    pub async fn tails(&self, of: Vec<(StreamId, i64)>) -> Result<Vec<Vec<Recorded>>, Error> {
+        self.inner.tails.read(of).await
+    }
+
+    /// Waits until nobody else, in whichever process, has the turn `name`, and takes it until what is returned is dropped. For rules that
+    /// span streams and are too rare to matter for speed.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn take_turn(&self, name: &str) -> Result<Turn, Error> {
+        let mut transaction = self.pool().begin().await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(&mut *transaction).await?;
+        Ok(Turn { _transaction: transaction })
+    }
+
+    /// The position of the newest event that this process knows of. Others may have written more within the last tenth of a second.
+    #[must_use]
+    pub fn known_head(&self) -> i64 {
+        self.inner.hub.head()
+    }
+
+    /// The log as an ordered source of the events of `categories`.
+    #[must_use]
+    pub fn feed(&self, categories: &'static [&'static str]) -> Feed {
+        Feed::new(self.inner.hub.clone(), categories)
+    }
+}
+
+/// A turn that was taken; dropping it gives it back.
+pub struct Turn {
+    _transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+}

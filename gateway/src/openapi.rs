@@ -1,0 +1,253 @@
+//! Route tables: each route is declared once, with its handler and its description. The router, its 405s and the OpenAPI document come of it.
+
+mod document;
+mod schemas;
+
+use std::any::type_name;
+
+use axum::{
+    Router,
+    handler::Handler,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::{HeaderValue, Method};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::{
+    fallback,
+    problem::{Kind, STANDARD},
+    shape,
+};
+
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One method of one path: its handler, and what clients may know of it.
+pub struct Route<S = ()> {
+    method: Method,
+    path: &'static str,
+    handler: MethodRouter<S>,
+    about: About,
+}
+
+#[derive(Default)]
+struct About {
+    summary: &'static str,
+    description: &'static str,
+    tag: &'static str,
+    path_params: Vec<(&'static str, &'static str)>,
+    query: Option<SchemaOf>,
+    body: Option<SchemaOf>,
+    answers: Vec<Answer>,
+    problems: Vec<Kind>,
+}
+
+struct Answer {
+    status: u16,
+    media_type: &'static str,
+    schema: Option<SchemaOf>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Route<S> {
+    /// A GET, which answers HEAD too.
+    pub fn get<T: 'static, H: Handler<T, S>>(path: &'static str, handler: H) -> Self {
+        Self::new(Method::GET, MethodFilter::GET, path, handler)
+    }
+
+    /// A POST.
+    pub fn post<T: 'static, H: Handler<T, S>>(path: &'static str, handler: H) -> Self {
+        Self::new(Method::POST, MethodFilter::POST, path, handler)
+    }
+
+    /// A PUT.
+    pub fn put<T: 'static, H: Handler<T, S>>(path: &'static str, handler: H) -> Self {
+        Self::new(Method::PUT, MethodFilter::PUT, path, handler)
+    }
+
+    /// A PATCH; its body is a JSON Merge Patch.
+    pub fn patch<T: 'static, H: Handler<T, S>>(path: &'static str, handler: H) -> Self {
+        Self::new(Method::PATCH, MethodFilter::PATCH, path, handler)
+    }
+
+    /// A DELETE.
+    pub fn delete<T: 'static, H: Handler<T, S>>(path: &'static str, handler: H) -> Self {
+        Self::new(Method::DELETE, MethodFilter::DELETE, path, handler)
+    }
+
+    fn new<T: 'static, H: Handler<T, S>>(method: Method, filter: MethodFilter, path: &'static str, handler: H) -> Self {
+        Self { method, path, handler: on(filter, handler), about: About::default() }
+    }
+
+    /// What it does, in a few words.
+    #[must_use]
+    pub fn summary(mut self, summary: &'static str) -> Self {
+        self.about.summary = summary;
+        self
+    }
+
+    /// What else there is to know.
+    #[must_use]
+    pub fn description(mut self, description: &'static str) -> Self {
+        self.about.description = description;
+        self
+    }
+
+    /// The group of routes it is listed with.
+    #[must_use]
+    pub fn tag(mut self, tag: &'static str) -> Self {
+        self.about.tag = tag;
+        self
+    }
+
+    /// What a name in the path stands for.
+    #[must_use]
+    pub fn path_param(mut self, name: &'static str, description: &'static str) -> Self {
+        self.about.path_params.push((name, description));
+        self
+    }
+
+    /// The handler takes a [`crate::Query`] of `T`.
+    #[must_use]
+    pub fn query<T: JsonSchema + 'static>(mut self) -> Self {
+        self.about.query = Some(T::json_schema);
+        self.compiled::<T>()
+    }
+
+    /// The handler takes a [`crate::Json`] of `T`.
+    #[must_use]
+    pub fn body<T: JsonSchema + 'static>(mut self) -> Self {
+        self.about.body = Some(SchemaGenerator::subschema_for::<T>);
+        self.compiled::<T>()
+    }
+
+    /// Accepted, it answers with `status` and a `T` in JSON.
+    #[must_use]
+    pub fn answers<T: JsonSchema + 'static>(mut self, status: u16) -> Self {
+        self.about.answers.push(Answer { status, media_type: "application/json", schema: Some(SchemaGenerator::subschema_for::<T>) });
+        self
+    }
+
+    /// Accepted, it answers with `status` and a body of another media type, or none where that is `""`.
+    #[must_use]
+    pub fn answers_with(mut self, status: u16, media_type: &'static str) -> Self {
+        self.about.answers.push(Answer { status, media_type, schema: None });
+        self
+    }
+
+    /// A refusal of its own, besides those that the edge gives.
+    #[must_use]
+    pub fn problem(mut self, status: u16, code: &'static str, meaning: &'static str) -> Self {
+        self.about.problems.push(Kind { code, status, meaning });
+        self
+    }
+
+    /// Compiles the schema now, so that the first request doesn't wait for it, and a bad one is seen at the start.
+    fn compiled<T: JsonSchema + 'static>(self) -> Self {
+        debug_assert!(shape::of::<T>().is_ok(), "the schema of {} can't be compiled", type_name::<T>());
+        let _ = shape::of::<T>();
+        self
+    }
+}
+
+/// A table of routes. Tables of several crates become one by [`Routes::merge`]; a path may have its methods in different tables.
+pub struct Routes<S = ()> {
+    routes: Vec<Route<S>>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// No routes yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { routes: Vec::new() }
+    }
+
+    /// Adds one.
+    #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a builder's step, not arithmetic")]
+    pub fn add(mut self, route: Route<S>) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Adds all of another table.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.routes.extend(other.routes);
+        self
+    }
+
+    /// Gives the handlers their state, so that tables of different states can be merged.
+    #[must_use]
+    pub fn with_state<S2: Clone + Send + Sync + 'static>(self, state: S) -> Routes<S2> {
+        let with_state = |route: Route<S>| Route {
+            method: route.method,
+            path: route.path,
+            handler: route.handler.with_state(state.clone()),
+            about: route.about,
+        };
+        Routes { routes: self.routes.into_iter().map(with_state).collect() }
+    }
+
+    /// The router: 404 for unknown paths, 405 with the right `Allow` for other methods. Merge all tables first.
+    ///
+    /// # Panics
+    /// Where one method of one path is declared twice.
+    pub fn into_router(self) -> Router<S> {
+        let mut paths: Vec<(&'static str, Vec<Method>, MethodRouter<S>)> = Vec::new();
+        for route in self.routes {
+            match paths.iter_mut().find(|(path, ..)| same_path(path, route.path)) {
+                Some((_, methods, handlers)) => {
+                    methods.push(route.method);
+                    *handlers = std::mem::take(handlers).merge(route.handler);
+                }
+                None => paths.push((route.path, vec![route.method], route.handler)),
+            }
+        }
+        let router = Router::new().fallback(fallback::not_found);
+        paths.into_iter().fold(router, |router, (path, methods, handlers)| {
+            let allow = allow(&methods);
+            router.route(path, handlers.fallback(move || async move { fallback::method_not_allowed(&allow) }))
+        })
+    }
+
+    /// The OpenAPI 3.1 document of the table.
+    pub fn openapi(&self, title: &str, version: &str) -> Value {
+        document::of(&self.routes, title, version)
+    }
+
+    /// Every kind of refusal that clients may meet, by status and code.
+    pub fn problems(&self) -> Vec<Kind> {
+        let mut kinds: Vec<_> = self.routes.iter().flat_map(|route| &route.about.problems).chain(&STANDARD).copied().collect();
+        kinds.sort_by_key(|kind| (kind.status, kind.code));
+        kinds.dedup_by_key(|kind| (kind.status, kind.code));
+        kinds
+    }
+}
+
+fn allow(methods: &[Method]) -> HeaderValue {
+    let mut names: Vec<_> = methods.iter().map(Method::as_str).collect();
+    if methods.contains(&Method::GET) {
+        names.push("HEAD");
+    }
+    names.sort_unstable();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("GET"))
+}
+
+/// Whether two templates are the same but for the names in braces.
+fn same_path(a: &str, b: &str) -> bool {
+    let is_name = |part: &str| part.starts_with('{') && part.ends_with('}');
+    let (mut a, mut b) = (a.split('/'), b.split('/'));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a == b || (is_name(a) && is_name(b)) => {}
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `merx events`: the log, one JSON event a line.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    time::Duration,
+};
+
+use event_schemas::StreamId;
+use event_store::{EventStore, StoredEvent, read::Filter};
+
+use crate::{Location, database::Database};
+
+/// The most events of one read.
+const PAGE: i64 = 1_000;
+
+/// Which events to print.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    location: Location,
+    /// Only what comes after this position.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    after: i64,
+    /// Only of this stream.
+    #[arg(long)]
+    stream: Option<StreamId>,
+    /// Wait for more, until interrupted.
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Prints the events that `options` name.
+pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let database = Database::existing(&options.location).await?;
+    let printed = tokio::select! {
+        printed = print(&database, &options) => printed,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    database.close().await;
+    printed
+}
+
+async fn print(database: &Database, options: &Options) -> Result<(), Box<dyn Error>> {
+    let store = database.log().await?;
+    let mut after = Place { position: options.after, version: 0 };
+    loop {
+        let page = read(&store, options, &after).await?;
+        let is_last = (page.len() as i64) < PAGE;
+        for event in page {
+            after = Place { position: event.position, version: event.version };
+            let line = query_api::event_json(event)?;
+            match writeln!(io::stdout().lock(), "{line}") {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                written => written?,
+            }
+        }
+        if is_last {
+            if !options.follow {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// How far has been printed.
+struct Place {
+    position: i64,
+    version: i64,
+}
+
+async fn read(store: &EventStore, options: &Options, after: &Place) -> Result<Vec<StoredEvent>, event_store::Error> {
+    match &options.stream {
+        None => store.read_log(after.position, i64::MAX, &Filter::default(), PAGE).await,
+        Some(stream) => {
+            let page = store.read_stream(stream, after.version + 1, i64::MAX, PAGE).await?;
+            Ok(page.into_iter().filter(|event| event.position > options.after).collect())
+        }
+    }
+}

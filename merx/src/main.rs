@@ -1,0 +1,77 @@
+//! The one binary of Merx: a server of any roles, the importers, and a window on the log.
+
+mod database;
+mod events;
+mod import;
+mod import_command;
+mod postgres;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// An event-sourced commerce engine.
+#[derive(Debug, Parser)]
+#[command(name = "merx", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the shop's log is: a database server's, or a private one under the data directory.
+#[derive(Debug, Clone, clap::Args)]
+struct Location {
+    /// The folder of the private Postgres cluster, where DATABASE_URL is not set.
+    #[arg(long, env = "MERX_DATA_DIR", default_value = ".merx")]
+    data_dir: PathBuf,
+    /// The database of a Postgres server of one's own.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API.
+    Serve(serve::Options),
+    /// Import orders or products from a file, with the server running or not.
+    Import(import_command::Options),
+    /// Print the log, one JSON event a line.
+    Events(events::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(options) => serve::run(options).await.map_err(|error| failed(&error)),
+            Command::Import(options) => import_command::run(options).await.map_err(|error| failed(&*error)),
+            Command::Events(options) => events::run(options).await.map_err(|error| failed(&*error)),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("merx: {error}");
+    ExitCode::FAILURE
+}
+
+/// Logs go to stderr: `RUST_LOG` says how much, `MERX_LOG=json` makes them JSON.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if std::env::var("MERX_LOG").is_ok_and(|format| format == "json") {
+        registry.with(layer.json()).init();
+    } else {
+        registry.with(layer.with_target(false)).init();
+    }
+}

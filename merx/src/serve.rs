@@ -1,0 +1,203 @@
+//! `merx serve`: the roles of a server in one process.
+
+mod operations;
+mod roles;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, middleware, serve::ListenerExt};
+use command_api::{Settings, Shop, idempotency};
+use gateway::Routes;
+use query_api::Queries;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Location,
+    database::{self, Database},
+    import, postgres,
+};
+use operations::Health;
+pub use roles::{Role, start as start_roles};
+
+/// Connections that GETs read with, apart from those that writes need.
+const READ_CONNECTIONS: u32 = 8;
+/// How long requests and workers may take to finish once the server is told to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How to serve.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The address to listen on.
+    #[arg(long, env = "MERX_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    location: Location,
+    /// What this process does of a server's work; all of it by default.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    role: Vec<Role>,
+    /// Begin with something to see: a catalogue, and some of a real shop's order history.
+    #[arg(long)]
+    demo: bool,
+    /// How long a payment may take before its order is cancelled, in seconds.
+    #[arg(long, env = "MERX_PAYMENT_DEADLINE_S", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400 * 30))]
+    payment_deadline_s: i64,
+}
+
+/// Why a server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not ours.
+    #[error("{address} can't be listened on: {source}. Choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another server has the data directory, or it can't be used.
+    #[error(transparent)]
+    DataDirectory(#[from] postgres::Error),
+    /// There is no database to work on.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// The connections that GETs read with can't be made.
+    #[error("the database can't be reached: {0}")]
+    Reads(sqlx::Error),
+    /// The demo data can't be loaded.
+    #[error("the demo data can't be loaded: {0}")]
+    Demo(#[from] import::Error),
+    /// The operating system does not let us hear signals, or the listener failed.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT, then lets what is under way finish.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let mut stop = Signals::listen()?;
+    let _lock = match options.location.database_url {
+        Some(_) => None,
+        None => Some(postgres::lock(&options.location.data_dir)?),
+    };
+    let address = options.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let database = tokio::select! {
+        database = Database::open(&options.location) => database?,
+        () = stop.received() => return Ok(()),
+    };
+    let served = serve(&options, listener, &database, &mut stop).await;
+    database.close().await;
+    served
+}
+
+async fn serve(options: &Options, listener: TcpListener, database: &Database, stop: &mut Signals) -> Result<(), Error> {
+    let roles = Role::of(&options.role);
+    let store = database.log().await?;
+    let reads = read_pool(&database.pool).await?;
+    let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
+    let shop = Shop::new(store.clone(), settings);
+    let queries = Queries::new(store.clone(), reads.clone());
+    let health = Health::new(database.pool.clone(), gateway::metrics::install());
+    let stopping = CancellationToken::new();
+    let mut workers = JoinSet::new();
+    roles::start(&roles, &shop, Uuid::now_v7(), &stopping, &mut workers);
+    let local = listener.local_addr()?;
+    let listener = listener.tap_io(|connection| {
+        // Answers are small; waiting to fill a packet would only delay them.
+        let _ = connection.set_nodelay(true);
+    });
+    let router = router(&roles, &shop, &queries, &health);
+    let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let mut server = tokio::spawn(server.into_future());
+    let interrupted = tokio::select! {
+        loaded = load_demo(options.demo, &shop) => {
+            loaded?;
+            false
+        }
+        () = stop.received() => true,
+    };
+    if !interrupted {
+        health.set_ready();
+        let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
+        tracing::info!(address = %local, roles = roles.join(","), "merx is ready");
+        tokio::select! {
+            () = stop.received() => {}
+            ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(Error::System),
+        }
+    }
+    tracing::info!("merx is stopping");
+    health.set_stopping();
+    queries.close();
+    stopping.cancel();
+    if tokio::time::timeout(STOP_LIMIT, async { (server.await, while_running(&mut workers).await) }).await.is_err() {
+        tracing::warn!("some requests or workers did not finish in time and were stopped");
+    }
+    reads.close().await;
+    Ok(())
+}
+
+async fn while_running(workers: &mut JoinSet<()>) {
+    while let Some(ended) = workers.join_next().await {
+        if let Err(panic) = ended {
+            tracing::error!(%panic, "a worker panicked");
+        }
+    }
+}
+
+async fn read_pool(pool: &PgPool) -> Result<PgPool, Error> {
+    let options = (*pool.connect_options()).clone();
+    PgPoolOptions::new().max_connections(READ_CONNECTIONS).test_before_acquire(false).acquire_timeout(Duration::from_secs(10)).connect_with(options).await.map_err(Error::Reads)
+}
+
+/// The routes of the roles that answer requests, and of the operator's questions, behind the edge.
+fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Router {
+    let mut routes = operations::routes(health.clone());
+    if roles.contains(&Role::CommandApi) {
+        routes = routes.merge(command_api::routes(shop.clone()));
+    }
+    if roles.contains(&Role::QueryApi) {
+        routes = routes.merge(query_api::routes(queries.clone()));
+    }
+    let document = everything(shop, queries, health).openapi("Merx", env!("CARGO_PKG_VERSION"));
+    let routes = routes.merge(operations::openapi(Arc::new(document)));
+    let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
+    gateway::request::layer(routes.into_router().layer(idempotent))
+}
+
+/// Every route there is, whichever this process answers: what clients are told of.
+fn everything(shop: &Shop, queries: &Queries, health: &Health) -> Routes {
+    operations::routes(health.clone()).merge(command_api::routes(shop.clone())).merge(query_api::routes(queries.clone()))
+}
+
+async fn load_demo(wanted: bool, shop: &Shop) -> Result<(), import::Error> {
+    if wanted {
+        let loaded = import::demo::load(&shop.store).await?;
+        tracing::info!(catalogue = %loaded.catalogue, history = %loaded.history, "the demo data is there");
+    }
+    Ok(())
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What an operator asks: is it alive, is it ready, how does it do, and what may be asked of it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use gateway::{Json, Problem, Route, Routes, metrics::Handle};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const STOPPING: u8 = 2;
+
+/// Whether this server can do its work. Cheap to clone.
+#[derive(Clone)]
+pub struct Health {
+    pool: PgPool,
+    metrics: Arc<Handle>,
+    state: Arc<AtomicU8>,
+}
+
+impl Health {
+    /// A server that is starting.
+    pub fn new(pool: PgPool, metrics: Handle) -> Self {
+        Self { pool, metrics: Arc::new(metrics), state: Arc::new(AtomicU8::new(STARTING)) }
+    }
+
+    /// Every role is up.
+    pub fn set_ready(&self) {
+        self.state.store(READY, Ordering::Release);
+    }
+
+    /// It answers what is under way, and nothing more.
+    pub fn set_stopping(&self) {
+        self.state.store(STOPPING, Ordering::Release);
+    }
+}
+
+/// The operator's routes.
+pub fn routes(health: Health) -> Routes {
+    Routes::new()
+        .add(Route::get("/healthz", alive).summary("Is the process alive").tag("operations").answers::<Value>(200))
+        .add(Route::get("/readyz", ready).summary("Is every role up").tag("operations").answers::<Value>(200))
+        .add(Route::get("/metrics", metrics).summary("Metrics, in Prometheus text").tag("operations").answers_with(200, "text/plain"))
+        .with_state(health)
+}
+
+/// The description of every route there is.
+pub fn openapi(document: Arc<Value>) -> Routes {
+    let answer = move || {
+        let document = document.clone();
+        async move { Json(document.as_ref().clone()) }
+    };
+    Routes::new().add(Route::get("/openapi.json", answer).summary("This description").tag("operations").answers::<Value>(200))
+}
+
+async fn alive() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+async fn ready(State(health): State<Health>) -> Result<Json<Value>, Problem> {
+    match health.state.load(Ordering::Acquire) {
+        STARTING => return Err(Problem::unavailable("The server is starting.")),
+        STOPPING => return Err(Problem::unavailable("The server is stopping.")),
+        _ => {}
+    }
+    let answered = tokio::time::timeout(Duration::from_secs(2), sqlx::query("select 1").execute(&health.pool)).await;
+    match answered {
+        Ok(Ok(_)) => Ok(Json(json!({"status": "ready"}))),
+        Ok(Err(_)) | Err(_) => Err(Problem::unavailable("The database does not answer.")),
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics.render()).into_response()
+}

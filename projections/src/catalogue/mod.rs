@@ -1,0 +1,37 @@
+//! Categories and products.
+
+mod categories;
+mod products;
+
+use std::sync::Arc;
+
+use event_schemas::Recorded;
+use futures::FutureExt as _;
+use sqlx::PgConnection;
+
+use crate::{Applied, Error, Projection};
+
+pub(crate) struct Catalogue;
+
+impl Projection for Catalogue {
+    fn name(&self) -> &'static str {
+        "catalogue"
+    }
+
+    fn version(&self) -> i32 {
+        1
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["category", "product"]
+    }
+
+    fn apply<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Arc<Recorded>]) -> Applied<'a> {
+        apply(connection, events).boxed()
+    }
+}
+
+async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    categories::apply(&mut *connection, events).await?;
+    products::apply(connection, events).await
+}

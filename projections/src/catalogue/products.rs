@@ -1,0 +1,146 @@
+//! Products, without what other projections know of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use event_schemas::{
+    Event as LogEvent, Recorded, Timestamp,
+    events::product::{Description, Event, ProductCreated},
+    ids::{CategoryId, Sku},
+    resource::{Product, ProductStatus, ProductStock, Rating},
+};
+use sqlx::PgConnection;
+
+use crate::{Error, from_document, streams, to_document};
+
+/// A row of `products`.
+struct Row {
+    created_position: i64,
+    product: Product,
+}
+
+fn created(recorded: &Recorded, event: &ProductCreated) -> Row {
+    let ProductCreated { sku, description, price } = event.clone();
+    let Description { title, description, category, brand, images, attributes, metadata } = description;
+    let product = Product {
+        id: sku.clone(),
+        sku,
+        title,
+        description,
+        category,
+        brand,
+        images,
+        price,
+        attributes,
+        metadata,
+        status: ProductStatus::Active,
+        stock: ProductStock::of(0),
+        rating: Rating::of(0, 0),
+        flash_sale: None,
+        created_at: recorded.recorded_at,
+        updated_at: recorded.recorded_at,
+        version: 0,
+    };
+    Row { created_position: recorded.position, product }
+}
+
+fn change(product: &mut Product, event: &Event, at: Timestamp) {
+    match (event, product.status) {
+        (Event::Described(described), _) => describe(product, described.description.clone()),
+        (Event::Repriced(repriced), _) => product.price = repriced.to,
+        (Event::Archived(_), ProductStatus::Active) => product.status = ProductStatus::Archived,
+        (Event::Activated(_), ProductStatus::Archived) => product.status = ProductStatus::Active,
+        (Event::Created(_) | Event::Archived(_) | Event::Activated(_), _) => return,
+    }
+    product.updated_at = at;
+}
+
+fn describe(product: &mut Product, to: Description) {
+    let Description { title, description, category, brand, images, attributes, metadata } = to;
+    product.title = title;
+    product.description = description;
+    product.category = category;
+    product.brand = brand;
+    product.images = images;
+    product.attributes = attributes;
+    product.metadata = metadata;
+}
+
+pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    let touched = streams::by_key::<Sku, Event>(events, |event| match event {
+        LogEvent::Product(event) => Some(event),
+        _ => None,
+    })?;
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+    for (sku, stream) in touched {
+        let version = stream.version();
+        for (recorded, event) in stream.events {
+            match (rows.get_mut(&sku), event) {
+                (None, Event::Created(event)) => drop(rows.insert(sku.clone(), created(recorded, event))),
+                (Some(row), event) if row.product.version < recorded.version => change(&mut row.product, event, recorded.recorded_at),
+                _ => {}
+            }
+        }
+        if let Some(row) = rows.get_mut(&sku) {
+            row.product.version = version.max(row.product.version);
+        }
+    }
+    write(connection, &rows).await
+}
+
+async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sku, Row>, Error> {
+    if skus.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
+    let rows = sqlx::query!(
+        r#"select sku, created_position, document::text as "document!" from read_model.products where sku = any($1)"#,
+        &skus as &[&str],
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut loaded = BTreeMap::new();
+    for row in rows {
+        let product: Product = from_document(&row.sku, &row.document)?;
+        loaded.insert(product.sku.clone(), Row { created_position: row.created_position, product });
+    }
+    Ok(loaded)
+}
+
+async fn write(connection: &mut PgConnection, rows: &BTreeMap<Sku, Row>) -> Result<(), Error> {
+    let skus: Vec<&str> = rows.keys().map(Sku::as_str).collect();
+    let created_positions: Vec<i64> = rows.values().map(|row| row.created_position).collect();
+    let categories: Vec<Option<&str>> = rows.values().map(|row| row.product.category.as_ref().map(CategoryId::as_str)).collect();
+    let statuses: Vec<&str> = rows.values().map(|row| word(row.product.status)).collect();
+    let versions: Vec<i64> = rows.values().map(|row| row.product.version).collect();
+    let documents = rows.iter().map(|(sku, row)| to_document(sku, &row.product)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query!(
+        r#"
+        insert into read_model.products as p (sku, created_position, category, status, version, document)
+        select r.sku, r.created_position, r.category, r.status, r.version, r.document::json
+        from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+            as r (sku, created_position, category, status, version, document)
+        on conflict (sku) do update
+            set category = excluded.category, status = excluded.status, version = excluded.version, document = excluded.document
+            where p.version < excluded.version
+        "#,
+        &skus as &[&str],
+        &created_positions,
+        &categories as &[Option<&str>],
+        &statuses as &[&str],
+        &versions,
+        &documents,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn word(status: ProductStatus) -> &'static str {
+    match status {
+        ProductStatus::Active => "active",
+        ProductStatus::Archived => "archived",
+    }
+}

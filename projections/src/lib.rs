@@ -1,0 +1,116 @@
+//! Projector workers and the read models they keep.
+//!
+//! A [`Projection`] folds the events of some categories into tables of the schema `read_model`: whole batches in memory, each touched
+//! row written once. A worker ([`run`]) feeds it the log in order and commits how far it has come with the rows, so that nothing is
+//! applied twice.
+//!
+//! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`: one projection each
+//! - `streams`: a batch, stream by stream
+//! - `worker`: leases, checkpoints, pace, back-off
+
+mod carts;
+mod catalogue;
+mod flash_sales;
+mod orders;
+mod reviews;
+mod sales;
+mod stock;
+mod streams;
+mod worker;
+
+use std::sync::Arc;
+
+use event_schemas::Recorded;
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+pub use worker::{State, Worker, catch_up, run};
+
+/// The answer of [`Projection::apply`].
+pub type Applied<'a> = BoxFuture<'a, Result<(), Error>>;
+
+/// A named, versioned fold of the log into a read model.
+pub trait Projection: Send + Sync {
+    /// Its name: that of its checkpoint and, after `projection:`, of its lease.
+    fn name(&self) -> &'static str;
+
+    /// The version of its fold and its tables.
+    fn version(&self) -> i32;
+
+    /// The categories of the streams it reads.
+    fn categories(&self) -> &'static [&'static str];
+
+    /// Folds `events`, which follow in the log on those it was given before, into the read model, within the transaction that
+    /// `connection` is in. How events are cut into batches makes no difference to the rows.
+    fn apply<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Arc<Recorded>]) -> Applied<'a>;
+}
+
+/// Every projection there is.
+#[must_use]
+pub fn all() -> Vec<Arc<dyn Projection>> {
+    vec![
+        Arc::new(catalogue::Catalogue),
+        Arc::new(stock::Stock),
+        Arc::new(flash_sales::FlashSales),
+        Arc::new(reviews::Reviews),
+        Arc::new(carts::Carts),
+        Arc::new(orders::Orders),
+        Arc::new(sales::Sales),
+    ]
+}
+
+/// Why events are not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log or the database can't be read, or refuses.
+    #[error(transparent)]
+    Log(#[from] event_store::Error),
+    /// A document of the read model can't be read or written.
+    #[error("the document of {key} can't be read or written: {source}")]
+    Document {
+        /// Whose it is.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// An event can't be folded.
+    #[error("event {position} can't be applied: {detail}")]
+    Event {
+        /// Where it stands in the log.
+        position: i64,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The checkpoint belongs to another version of the projection.
+    #[error("the read model is of version {found} of the projection, this version of merx keeps version {kept}")]
+    OtherVersion {
+        /// The version that the checkpoint says.
+        found: i32,
+        /// The version of this program.
+        kept: i32,
+    },
+}
+
+impl Error {
+    /// Whether it is not about events or rows: the same again may well succeed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Log(event_store::Error::Unavailable(_) | event_store::Error::Overloaded))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Log(error.into())
+    }
+}
+
+/// Writes a row's document.
+fn to_document<T: serde::Serialize>(key: impl std::fmt::Display, row: &T) -> Result<String, Error> {
+    serde_json::to_string(row).map_err(|source| Error::Document { key: key.to_string(), source })
+}
+
+/// Reads a row's document.
+fn from_document<T: serde::de::DeserializeOwned>(key: impl std::fmt::Display, document: &str) -> Result<T, Error> {
+    serde_json::from_str(document).map_err(|source| Error::Document { key: key.to_string(), source })
+}

@@ -1,0 +1,94 @@
+//! Orders, whole.
+
+mod fold;
+mod import;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use event_schemas::{Event as LogEvent, Recorded, events::order::Event, ids::OrderId, resource::Order};
+use futures::FutureExt as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Applied, Error, Projection, from_document, streams, to_document};
+
+pub(crate) struct Orders;
+
+impl Projection for Orders {
+    fn name(&self) -> &'static str {
+        "orders"
+    }
+
+    fn version(&self) -> i32 {
+        1
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["order"]
+    }
+
+    fn apply<'a>(&'a self, connection: &'a mut PgConnection, events: &'a [Arc<Recorded>]) -> Applied<'a> {
+        apply(connection, events).boxed()
+    }
+}
+
+async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    let touched = streams::by_key::<OrderId, Event>(events, |event| match event {
+        LogEvent::Order(event) => Some(event),
+        _ => None,
+    })?;
+    let mut orders = load(&mut *connection, &streams::continued(&touched)).await?;
+    for (id, stream) in &touched {
+        let mut order = orders.remove(id);
+        let version = order.as_ref().map_or(0, |order| order.version);
+        for (recorded, event) in stream.events.iter().filter(|(recorded, _)| recorded.version > version) {
+            order = fold::fold(order, *id, event, recorded.recorded_at);
+        }
+        if let Some(mut order) = order {
+            order.version = stream.version().max(version);
+            orders.insert(*id, order);
+        }
+    }
+    write(connection, &orders).await
+}
+
+async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Order>, Error> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(r#"select id, document::text as "document!" from read_model.orders where id = any($1)"#, &ids)
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter().map(|row| Ok((OrderId(row.id), from_document(row.id, &row.document)?))).collect()
+}
+
+async fn write(connection: &mut PgConnection, orders: &BTreeMap<OrderId, Order>) -> Result<(), Error> {
+    let ids: Vec<Uuid> = orders.keys().map(|id| id.uuid()).collect();
+    let statuses: Vec<&str> = orders.values().map(|order| order.status.as_str()).collect();
+    let emails: Vec<Option<String>> = orders.values().map(|order| order.email.as_ref().map(|email| email.to_lowercase())).collect();
+    let placed_at: Vec<DateTime<Utc>> = orders.values().map(|order| order.placed_at.utc()).collect();
+    let versions: Vec<i64> = orders.values().map(|order| order.version).collect();
+    let documents = orders.iter().map(|(id, order)| to_document(id, order)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query!(
+        r#"
+        insert into read_model.orders as o (id, status, email, placed_at, version, document)
+        select r.id, r.status, r.email, r.placed_at, r.version, r.document::json
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::text[])
+            as r (id, status, email, placed_at, version, document)
+        on conflict (id) do update
+            set status = excluded.status, placed_at = excluded.placed_at, version = excluded.version, document = excluded.document
+            where o.version < excluded.version
+        "#,
+        &ids,
+        &statuses as &[&str],
+        &emails as &[Option<String>],
+        &placed_at,
+        &versions,
+        &documents,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! What a batch adds to the cells of the tables.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use event_schemas::Currency;
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+
+use super::{Sold, tables};
+use crate::Error;
+
+/// Where lines count.
+pub struct Place<'a> {
+    pub day: NaiveDate,
+    pub currency: Currency,
+    pub country: &'a str,
+}
+
+/// What a line counts.
+pub struct Amounts {
+    pub units: i64,
+    pub gross: Decimal,
+    /// Zero or below.
+    pub returned: Decimal,
+    pub net: Decimal,
+}
+
+impl Amounts {
+    fn is_nothing(&self) -> bool {
+        self.units == 0 && self.gross.is_zero() && self.returned.is_zero() && self.net.is_zero()
+    }
+}
+
+/// What is added to a cell.
+#[derive(Default)]
+pub struct Sums {
+    pub orders: i64,
+    pub units: i64,
+    pub gross: Decimal,
+    pub returned: Decimal,
+    pub net: Decimal,
+}
+
+impl Sums {
+    fn add(&mut self, amounts: &Amounts) -> Option<()> {
+        self.units = self.units.checked_add(amounts.units)?;
+        self.gross = self.gross.checked_add(amounts.gross)?;
+        self.returned = self.returned.checked_add(amounts.returned)?;
+        self.net = self.net.checked_add(amounts.net)?;
+        Some(())
+    }
+}
+
+/// Cells of one table: by its own key, then by day and currency.
+#[derive(Default)]
+pub struct Cells(BTreeMap<String, BTreeMap<(NaiveDate, &'static str), Sums>>);
+
+impl Cells {
+    fn at(&mut self, place: &Place<'_>, key: &str) -> &mut Sums {
+        self.0.entry(key.to_owned()).or_default().entry((place.day, place.currency.code())).or_default()
+    }
+
+    /// What is added, cell by cell: key, day, currency and sums.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, NaiveDate, &'static str, &Sums)> {
+        self.0.iter().flat_map(|(key, days)| days.iter().map(move |((day, currency), sums)| (key.as_str(), *day, *currency, sums)))
+    }
+}
+
+/// What a batch adds.
+#[derive(Default)]
+pub struct Tally {
+    countries: Cells,
+    products: Cells,
+    categories: Cells,
+}
+
+impl Tally {
+    /// Adds a line to its three cells; a line that counts nothing makes none. None where a sum can't be held.
+    pub fn line(&mut self, place: &Place<'_>, product: &str, category: &str, amounts: &Amounts) -> Option<()> {
+        if amounts.is_nothing() {
+            return Some(());
+        }
+        self.countries.at(place, place.country).add(amounts)?;
+        self.products.at(place, product).add(amounts)?;
+        self.categories.at(place, category).add(amounts)
+    }
+
+    /// Counts an order once in each cell it has lines in.
+    pub fn order(&mut self, place: &Place<'_>, products: &Sold<'_>, categories: &Sold<'_>) {
+        self.countries.at(place, place.country).orders += 1;
+        for product in products {
+            self.products.at(place, product).orders += 1;
+        }
+        for category in categories {
+            self.categories.at(place, category).orders += 1;
+        }
+    }
+
+    pub async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        tables::add_by_country(&mut *connection, &self.countries).await?;
+        tables::add_by_product(&mut *connection, &self.products).await?;
+        tables::add_by_category(connection, &self.categories).await
+    }
+
+    #[cfg(test)]
+    pub fn net(&self) -> Decimal {
+        self.countries.iter().map(|(_, _, _, sums)| sums.net).sum()
+    }
+}

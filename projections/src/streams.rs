@@ -1,0 +1,52 @@
+//! A batch, stream by stream.
+
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+
+use event_schemas::{Event, Recorded};
+
+use crate::Error;
+
+/// The events of one stream in a batch, in order; at least one.
+pub struct Stream<'a, E> {
+    pub events: Vec<(&'a Recorded, &'a E)>,
+}
+
+impl<E> Stream<'_, E> {
+    /// Whether it begins in this batch: then there is no row of it yet.
+    pub fn begins(&self) -> bool {
+        self.events.first().is_some_and(|(recorded, _)| recorded.version == 1)
+    }
+
+    /// The version it has come to.
+    pub fn version(&self) -> i64 {
+        self.events.last().map_or(0, |(recorded, _)| recorded.version)
+    }
+}
+
+/// The events that `own` picks, by the aggregate's id. Sorted, since neighbours in an index are cheaper to write one after the other.
+pub fn by_key<'a, K, E>(events: &'a [Arc<Recorded>], own: fn(&Event) -> Option<&E>) -> Result<BTreeMap<K, Stream<'a, E>>, Error>
+where
+    K: Ord + FromStr<Err: std::fmt::Display>,
+{
+    let mut streams: BTreeMap<K, Stream<'a, E>> = BTreeMap::new();
+    for recorded in events {
+        let Some(event) = own(&recorded.event) else { continue };
+        let stream = streams.entry(key_of(recorded)?).or_insert_with(|| Stream { events: Vec::new() });
+        stream.events.push((recorded, event));
+    }
+    Ok(streams)
+}
+
+/// The id of the aggregate whose stream the event stands in.
+pub fn key_of<K: FromStr<Err: std::fmt::Display>>(recorded: &Recorded) -> Result<K, Error> {
+    recorded
+        .stream
+        .key()
+        .parse()
+        .map_err(|error| Error::Event { position: recorded.position, detail: format!("its stream is {}: {error}", recorded.stream) })
+}
+
+/// The keys of those streams of which there may be a row.
+pub fn continued<K: Clone + Ord, E>(streams: &BTreeMap<K, Stream<'_, E>>) -> Vec<K> {
+    streams.iter().filter(|(_, stream)| !stream.begins()).map(|(key, _)| key.clone()).collect()
+}

@@ -1,0 +1,17 @@
+//! Projections against a real Postgres: what rows come of what events. Each test has a database of its own, made where
+//! `MERX_TEST_DATABASE_URL` says; without that they are skipped.
+
+#![expect(clippy::expect_used, reason = "a test that can not be set up has failed")]
+
+mod batches;
+mod cart_rows;
+mod catalogue_rows;
+mod database;
+mod flash_sale_rows;
+mod log;
+mod order_rows;
+mod review_rows;
+mod sales_rows;
+mod stock_rows;
+mod story;
+mod workers;

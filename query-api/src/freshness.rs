@@ -1,0 +1,127 @@
+//! How new an answer must be: `Merx-Min-Position`.
+//!
+//! An answer tells the position it was read at, so nothing is asked beforehand: only where it turns out too old, the request waits for
+//! the checkpoints. All who wait share one task that reads them, and it runs only while somebody waits.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use gateway::{MinPosition, Problem};
+use http::StatusCode;
+use sqlx::PgPool;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    Queries,
+    answer::{At, Read},
+};
+
+/// How long a request waits at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the checkpoints are read while somebody waits.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+type Positions = Arc<HashMap<String, i64>>;
+
+/// How far projections have come, as far as somebody waits for it.
+pub struct Checkpoints {
+    pool: PgPool,
+    positions: watch::Sender<Positions>,
+    is_polling: AtomicBool,
+}
+
+impl Checkpoints {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, positions: watch::Sender::default(), is_polling: AtomicBool::new(false) }
+    }
+
+    /// Whether all of `names` have come to `min` before `deadline`.
+    async fn reach(self: &Arc<Self>, names: &[&str], min: i64, deadline: Instant) -> bool {
+        // What was read before this call may be older than what the caller has seen, so it never counts.
+        let mut positions = self.positions.subscribe();
+        self.poll_while_somebody_waits();
+        let reached = async {
+            while positions.changed().await.is_ok() {
+                let known = positions.borrow_and_update();
+                if names.iter().all(|name| known.get(*name).is_some_and(|position| *position >= min)) {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout_at(deadline, reached).await.unwrap_or(false)
+    }
+
+    fn poll_while_somebody_waits(self: &Arc<Self>) {
+        if self.is_polling.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let checkpoints = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                while checkpoints.positions.receiver_count() > 0 {
+                    checkpoints.poll().await;
+                    sleep(POLL_INTERVAL).await;
+                }
+                checkpoints.is_polling.store(false, Ordering::SeqCst);
+                // Somebody may have come who still saw this task at work.
+                if checkpoints.positions.receiver_count() == 0 || checkpoints.is_polling.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn poll(&self) {
+        match sqlx::query!("select name, position from checkpoints").fetch_all(&self.pool).await {
+            Ok(rows) => {
+                self.positions.send_replace(Arc::new(rows.into_iter().map(|row| (row.name, row.position)).collect()));
+            }
+            Err(error) => tracing::warn!(%error, "the checkpoints can't be read"),
+        }
+    }
+}
+
+impl Queries {
+    /// What `read` reads from the projections `of`, at least as new as `min`.
+    pub(crate) async fn fresh<T, F: Future<Output = Read<T>>>(
+        &self,
+        min: MinPosition,
+        of: &[&str],
+        read: impl Fn() -> F,
+    ) -> Result<At<T>, Problem> {
+        let mut answer = read().await?;
+        let Some(min) = min.0.filter(|min| *min > answer.position) else { return Ok(answer) };
+        self.head_from(MinPosition(Some(min))).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while answer.position < min {
+            if !self.checkpoints.reach(of, min, deadline).await {
+                return Err(not_yet_visible(answer.position));
+            }
+            answer = read().await?;
+        }
+        Ok(answer)
+    }
+
+    /// The head of the log as far as it is known, which is at least `min`; 422 where the log has not come so far.
+    pub(crate) async fn head_from(&self, min: MinPosition) -> Result<i64, Problem> {
+        let known = self.store.known_head();
+        let Some(min) = min.0.filter(|min| *min > known) else { return Ok(known) };
+        let head = self.store.head().await.map_err(crate::error::Error::from)?;
+        if min > head { Err(MinPosition::beyond_head(head)) } else { Ok(head) }
+    }
+}
+
+fn not_yet_visible(position: i64) -> Problem {
+    let detail = "What this answer is made from has not come to this position yet. Try again in a moment.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
+}

@@ -1,0 +1,85 @@
+//! Every GET of Merx: read models, live streams, and history for auditors.
+//!
+//! - [`catalogue`], [`product`], [`review`], [`stock`], [`flash_sale`], [`cart`], [`order`], [`sales`]: from the tables that projections
+//!   keep, each in one statement that also tells how new its rows are
+//! - [`stream`], [`log`]: from the log itself
+//! - [`progress`]: how far the consumers of the log have come
+//! - [`freshness`]: waiting until a read model is as new as a client needs it
+//!
+//! Nothing here writes.
+
+mod answer;
+mod cart;
+mod catalogue;
+mod error;
+mod flash_sale;
+mod freshness;
+mod log;
+mod order;
+mod product;
+mod progress;
+mod review;
+mod sales;
+mod stock;
+mod stream;
+
+use std::sync::Arc;
+
+use event_store::EventStore;
+use gateway::Routes;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use freshness::Checkpoints;
+
+/// What the handlers read from. Cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    store: EventStore,
+    reads: PgPool,
+    checkpoints: Arc<Checkpoints>,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl Queries {
+    /// Reads history from `store`, and read models through `reads` (the store's own pool, or one apart, so that slow reads never keep
+    /// appends waiting).
+    #[must_use]
+    pub fn new(store: EventStore, reads: PgPool) -> Self {
+        let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Answers every long poll at once, now and from now on: call it when the server begins to stop.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// A stored event as clients see it, on one line of JSON.
+///
+/// # Errors
+/// Its payload or metadata is no JSON, which the database rules out.
+pub fn event_json(event: event_store::StoredEvent) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&log::StoredEvent::try_from(event)?)
+}
+
+/// The routes of all of it.
+pub fn routes(state: Queries) -> Routes<()> {
+    [
+        catalogue::routes(),
+        product::routes(),
+        review::routes(),
+        stock::routes(),
+        flash_sale::routes(),
+        cart::routes(),
+        order::routes(),
+        stream::routes(),
+        log::routes(),
+        sales::routes(),
+        progress::routes(),
+    ]
+    .into_iter()
+    .fold(Routes::new(), Routes::merge)
+    .with_state(state)
+}

@@ -1,0 +1,219 @@
+//! `GET /v1/products`: what is sold, with its stock, its rating and the flash sale that runs.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use event_schemas::{
+    Money, Timestamp,
+    ids::{CategoryId, FlashSaleId, Sku},
+    money::parse_amount,
+    resource::{Product, ProductFlashSale, ProductStatus, ProductStock, Rating},
+};
+use gateway::{Cursor, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    Queries,
+    answer::{At, One, Read},
+    catalogue::NOT_YET_VISIBLE,
+    error::Error,
+};
+
+const PROJECTIONS: [&str; 4] = ["catalogue", "stock", "flash-sales", "reviews"];
+const CURSOR: &str = "products";
+
+pub fn routes() -> Routes<Queries> {
+    Routes::new()
+        .add(
+            Route::get("/v1/products", list)
+                .summary("Products, in the order in which they were created")
+                .tag("Catalogue")
+                .query::<Listing>()
+                .answers::<Page<Product>>(200)
+                .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+        )
+        .add(
+            Route::get("/v1/products/{sku}", one)
+                .summary("A product, with what can be bought of it now")
+                .tag("Catalogue")
+                .path_param("sku", "the product's SKU")
+                .answers::<Product>(200)
+                .answers_with(304, "")
+                .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+        )
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Listing {
+    /// Only of this category, or of one below it.
+    category: Option<CategoryId>,
+    /// Only with this status.
+    status: Option<ProductStatus>,
+    #[serde(default)]
+    limit: Limit,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): Query<Listing>) -> Result<Response, Problem> {
+    let after: i64 = listing.cursor.as_deref().map(|cursor| Cursor::decode(CURSOR, cursor)).transpose()?.unwrap_or_default();
+    let now = Utc::now();
+    let At { position, found } = queries.fresh(min, &PROJECTIONS, || read_page(&queries.reads, &listing, after, now)).await?;
+    let page = Page::cut(found, listing.limit, |(created_position, _)| Cursor::encode(CURSOR, created_position));
+    let items = page.items.into_iter().map(|(_, product)| product).collect();
+    Ok((Position(position), Json(Page::<Product> { items, next_cursor: page.next_cursor })).into_response())
+}
+
+async fn one(State(queries): State<Queries>, min: MinPosition, known: IfNoneMatch, Path(sku): Path<Sku>) -> Result<Response, Problem> {
+    let now = Utc::now();
+    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, &sku, now)).await?;
+    Ok(found.or_not_found(|| format!("There is no product {sku}."))?.answer(&known))
+}
+
+/// A product as four projections know it.
+#[derive(Debug, Default)]
+struct Row {
+    position: i64,
+    created_position: Option<i64>,
+    document: Option<String>,
+    on_hand: Option<i64>,
+    reserved: Option<i64>,
+    rating_sum: Option<i64>,
+    rating_count: Option<i64>,
+    sale_id: Option<Uuid>,
+    sale_ends_at: Option<DateTime<Utc>>,
+    sale_amount: Option<String>,
+    sale_currency: Option<String>,
+    sale_remaining: Option<i64>,
+    sale_limit: Option<i64>,
+}
+
+impl Row {
+    /// The product; none in the row that stands for an empty answer.
+    fn product(self) -> Result<Option<Product>, Error> {
+        let Some(document) = &self.document else { return Ok(None) };
+        let mut product: Product = serde_json::from_str(document)?;
+        product.flash_sale = self.flash_sale()?;
+        let ordinary = self.on_hand.unwrap_or(0) - self.reserved.unwrap_or(0);
+        product.stock = ProductStock::of(product.flash_sale.as_ref().map_or(ordinary, |sale| sale.remaining));
+        product.rating = Rating::of(self.rating_sum.unwrap_or(0), self.rating_count.unwrap_or(0));
+        Ok(Some(product))
+    }
+
+    fn flash_sale(&self) -> Result<Option<ProductFlashSale>, Error> {
+        let (Some(id), Some(ends_at), Some(amount), Some(currency)) =
+            (self.sale_id, self.sale_ends_at, &self.sale_amount, &self.sale_currency)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(ProductFlashSale {
+            id: FlashSaleId(id),
+            price: Money::new(parse_amount(amount)?, currency.parse()?),
+            ends_at: Timestamp::from(ends_at),
+            remaining: self.sale_remaining.unwrap_or(0).max(0),
+            limit_per_customer: self.sale_limit.and_then(|limit| u32::try_from(limit).ok()),
+        }))
+    }
+}
+
+async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> Read<Option<One>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
+               s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
+               f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+        from (
+            select case when count(*) = 4 then min(position) else 0 end as position
+            from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
+        ) c
+        left join read_model.products p on p.sku = $1
+        left join read_model.stock s on s.sku = p.sku
+        left join read_model.ratings r on r.sku = p.sku
+        left join lateral (
+            select * from read_model.flash_sales f
+            where f.sku = p.sku and f.starts_at <= $2 and f.ends_at > $2 and not f.cancelled and f.version > 0
+            order by f.ends_at limit 1
+        ) f on true
+        "#,
+        sku.as_str(),
+        now,
+    )
+    .fetch_one(pool)
+    .await?;
+    let position = row.position;
+    let found = row.product()?.map(|product| One::of(product.version, &product)).transpose()?;
+    Ok(At { position, found })
+}
+
+/// One row more than the page is long, with the position each product was created at.
+async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Vec<(i64, Product)>> {
+    // Without a category the first half of `page` is run, with one the second, which takes a page's worth of each category. `limit 1`
+    // tells the planner that a lookup for each row of the page is all there is to do.
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        with recursive below as (
+            select $1::text collate "C" as id where $1::text is not null
+            union
+            select c.id from read_model.categories c join below b on c.parent = b.id
+        ), page as (
+            (select p.sku, p.created_position, p.document from read_model.products p
+             where $1::text is null and p.created_position > $3 and ($2::text is null or p.status = $2)
+             order by p.created_position limit $4)
+            union all
+            (select p.sku, p.created_position, p.document
+             from below b cross join lateral (
+                select sku, created_position, document from read_model.products
+                where category = b.id and created_position > $3 and ($2::text is null or status = $2)
+                order by created_position limit $4
+             ) p
+             order by p.created_position limit $4)
+        )
+        select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
+               s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
+               f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+        from (
+            select case when count(*) = 4 then min(position) else 0 end as position
+            from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
+        ) c
+        left join page p on true
+        left join lateral (select on_hand, reserved from read_model.stock where sku = p.sku limit 1) s on true
+        left join lateral (select sum, count from read_model.ratings where sku = p.sku limit 1) r on true
+        left join lateral (
+            select * from read_model.flash_sales f
+            where f.sku = p.sku and f.starts_at <= $5 and f.ends_at > $5 and not f.cancelled and f.version > 0
+            order by f.ends_at limit 1
+        ) f on true
+        order by p.created_position
+        "#,
+        listing.category.as_ref().map(CategoryId::as_str),
+        listing.status.map(status_word),
+        after,
+        i64::from(listing.limit) + 1,
+        now,
+    )
+    .fetch_all(pool)
+    .await?;
+    let position = rows.first().map_or(0, |row| row.position);
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let created_position = row.created_position.unwrap_or(0);
+        found.extend(row.product()?.map(|product| (created_position, product)));
+    }
+    Ok(At { position, found })
+}
+
+fn status_word(status: ProductStatus) -> &'static str {
+    match status {
+        ProductStatus::Active => "active",
+        ProductStatus::Archived => "archived",
+    }
+}

@@ -1,0 +1,12 @@
+//! Drives the routes against a Postgres whose read models are filled by hand.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
+mod carts;
+mod catalogue;
+mod freshness;
+mod history;
+mod orders;
+mod products;
+mod sales;
+mod shop;

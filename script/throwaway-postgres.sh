@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# A Postgres server to be thrown away, for tests and tools.
+#
+#   script/throwaway-postgres.sh start DIR    starts one in DIR (which it creates) and prints its URL, which is kept in DIR/url
+#   script/throwaway-postgres.sh stop DIR     stops it and removes DIR
+#
+# It listens on a free port of 127.0.0.1 with a password of its own and is as durable as a real one, so that what is measured on it
+# means something. Sourced, it gives the functions throwaway_start and throwaway_stop.
+
+# shellcheck source-path=SCRIPTDIR source=prerequisites.sh
+. "$(dirname "${BASH_SOURCE[0]}")/prerequisites.sh"
+
+# Postgres refuses to run as root.
+throwaway_user() {
+    local user
+    for user in postgres nobody; do
+        if id "$user" >/dev/null 2>&1; then
+            printf '%s\n' "$user"
+            return
+        fi
+    done
+    fail "Postgres can't run as root, and there is neither a user postgres nor nobody"
+}
+
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then
+        (cd / && exec runuser -u "$(throwaway_user)" -- "$@")
+    else
+        "$@"
+    fi
+}
+
+throwaway_start() {
+    local dir=$1 password port attempt
+    require_postgres
+    [ ! -e "$dir/cluster" ] || fail "$dir/cluster exists: stop it first"
+    mkdir -p "$dir/cluster"
+    dir=$(cd "$dir" && pwd -P)
+    password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    (umask 077 && printf '%s\n' "$password" >"$dir/password")
+    chmod 700 "$dir/cluster"
+    if [ "$(id -u)" = 0 ]; then
+        chmod 711 "$dir"
+        chown "$(throwaway_user):" "$dir/cluster" "$dir/password"
+    fi
+    as_postgres "$postgres_bin/initdb" --pgdata "$dir/cluster" --username postgres --pwfile "$dir/password" --auth scram-sha-256 \
+        --encoding UTF8 --locale C --no-sync >"$dir/initdb.log" 2>&1 || {
+        cat "$dir/initdb.log" >&2
+        fail "initdb failed in $dir"
+    }
+    for attempt in 1 2 3 4 5; do # somebody else may take the port first
+        port=$(free_port)
+        throwaway_settings "$port" | as_postgres tee "$dir/cluster/postgresql.conf" >/dev/null
+        if as_postgres "$postgres_bin/pg_ctl" start --pgdata "$dir/cluster" --log "$dir/cluster/server.log" --wait --silent </dev/null >&2; then
+            (umask 077 && printf 'postgres://postgres:%s@127.0.0.1:%s/postgres\n' "$password" "$port" >"$dir/url")
+            cat "$dir/url"
+            return
+        fi
+    done
+    tail -n 20 "$dir/cluster/server.log" >&2
+    fail "Postgres did not start in $dir, $attempt times"
+}
+
+throwaway_settings() {
+    cat <<EOF
+listen_addresses = '127.0.0.1'
+port = $1
+unix_socket_directories = ''
+max_connections = 300
+shared_buffers = 128MB
+max_wal_size = 2GB
+jit = off
+timezone = 'UTC'
+EOF
+}
+
+throwaway_stop() {
+    local dir
+    dir=$(cd "$1" && pwd -P)
+    require_postgres
+    if [ -e "$dir/cluster/postmaster.pid" ]; then
+        as_postgres "$postgres_bin/pg_ctl" stop --pgdata "$dir/cluster" --mode immediate --silent >&2 || say "Postgres in $dir was not running"
+    fi
+    rm -rf "$dir/cluster" "$dir/password" "$dir/url" "$dir/initdb.log"
+    rmdir "$dir"
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set -euo pipefail
+    case "${1:-}:${2:-}" in
+    start:?*) throwaway_start "$2" ;;
+    stop:?*) throwaway_stop "$2" ;;
+    *)
+        sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+    esac
+fi

@@ -1,0 +1,159 @@
+//! `Location`, `ETag`, `If-Match` and `If-None-Match`.
+
+use serde_json::json;
+
+use crate::{
+    client::{Answer, Client},
+    shop::{Shop, address, buy, cart, check_out, checkout_body, confirmed, money, product, receive, stock_becomes, unique},
+};
+
+/// An accepted write has all that writes answer with, and its `Location` shows the resource.
+async fn written(client: &Client, answer: Answer, location: &str) -> Answer {
+    let answer = answer.expect(201);
+    assert_eq!(answer.location(), location, "{answer}");
+    assert_eq!(answer.header("etag"), Some(format!("\"{}\"", answer.version()).as_str()), "{answer}");
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer}");
+    assert!(answer.position() >= 1 && answer.version() >= 1 && !answer.id().is_empty(), "{answer}");
+    client.get_at(location, answer.position()).await.expect(200);
+    answer
+}
+
+#[tokio::test]
+async fn what_was_created_says_where_it_is_which_version_and_at_which_position() {
+    let Some(shop) = Shop::open().await else { return };
+    let (category, sku) = (unique("cat"), unique("T"));
+    let answer = shop.post("/v1/categories", json!({"id": category, "name": "Home"})).await;
+    let first = written(&shop, answer, &format!("/v1/categories/{category}")).await;
+    let answer = shop.post("/v1/products", json!({"sku": sku, "title": "Lamp", "price": money("2")})).await;
+    let second = written(&shop, answer, &format!("/v1/products/{sku}")).await;
+    assert_eq!((second.id(), second.position()), (sku.clone(), first.position() + 1));
+    let answer = receive(&shop, &sku, 10).await;
+    assert_eq!(written(&shop, answer, &format!("/v1/stock/{sku}")).await.id(), sku);
+    let answer = shop.post(&format!("/v1/stock/{sku}/adjustments"), json!({"quantity": -1, "reason": "damaged"})).await;
+    written(&shop, answer, &format!("/v1/stock/{sku}")).await;
+    let answer = shop.post(&format!("/v1/products/{sku}/reviews"), json!({"rating": 4})).await;
+    written(&shop, answer, &format!("/v1/products/{sku}/reviews")).await;
+    let answer = shop.post("/v1/carts", json!({"currency": "GBP"})).await;
+    let location = format!("/v1/carts/{}", answer.id());
+    written(&shop, answer, &location).await;
+    let order = confirmed(&shop, &[(&sku, 2)]).await;
+    let location = format!("/v1/orders/{order}");
+    let shipment = json!({"carrier": "Royal Mail", "tracking_number": "RM1"});
+    let answer = written(&shop, shop.post(&format!("{location}/shipments"), shipment).await, &location).await;
+    let delivery = json!({"shipment": answer["shipments"][0]["id"]});
+    let answer = shop.post(&format!("{location}/delivery"), delivery).await.expect(200);
+    assert_eq!(answer.header("etag"), Some(format!("\"{}\"", answer.version()).as_str()), "{answer}");
+    assert!(answer.header("location").is_none() && answer.position() > 0, "{answer}");
+    let back = json!({"items": [{"sku": sku, "quantity": 1}], "reason": "broken"});
+    written(&shop, shop.post(&format!("{location}/returns"), back).await, &location).await;
+    let refund = json!({"amount": money("1"), "reason": "broken"});
+    written(&shop, shop.post(&format!("{location}/refunds"), refund).await, &location).await;
+}
+
+#[tokio::test]
+async fn a_write_for_an_old_version_is_refused_and_changes_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let path = format!("/v1/products/{sku}");
+    let changed = shop.patch(&path, json!({"title": "Second"})).if_match(1).await.expect(200);
+    let refused = shop.patch(&path, json!({"title": "Third"})).if_match(1).await.refused(412, "version_mismatch");
+    assert_eq!(refused.header("etag"), changed.header("etag"));
+    let answer = shop.patch(&path, json!({"title": "Third"})).header("if-match", "W/\"2\"").await;
+    answer.refused(412, "version_mismatch");
+    shop.patch(&path, json!({"brand": "Any"})).header("if-match", "*").await.expect(200);
+    shop.patch(&path, json!({"brand": "Any"})).header("if-match", "3").await.refused(422, "invalid_request");
+    let several = shop.patch(&path, json!({"title": "Fourth"})).header("if-match", "\"1\", \"3\"").await.expect(200);
+    assert_eq!(several["title"], "Fourth");
+
+    let stock = shop.get(&format!("/v1/stock/{sku}")).await.expect(200).version();
+    let receipt = json!({"quantity": 1, "reference": ""});
+    shop.post(&format!("/v1/stock/{sku}/receipts"), receipt.clone()).if_match(stock + 1).await.refused(412, "version_mismatch");
+    shop.post(&format!("/v1/stock/{sku}/receipts"), receipt).if_match(stock).await.expect(201);
+
+    let path = format!("/v1/categories/{}", unique("cat"));
+    let id = path.rsplit('/').next().unwrap();
+    shop.post("/v1/categories", json!({"id": id, "name": "First"})).await.expect(201);
+    shop.patch(&path, json!({"name": "Second"})).if_match(1).await.expect(200);
+    shop.patch(&path, json!({"name": "Third"})).if_match(1).await.refused(412, "version_mismatch");
+    shop.patch(&path, json!({"parent": null})).if_match(1).await.refused(412, "version_mismatch");
+}
+
+#[tokio::test]
+async fn a_cart_that_moved_is_not_checked_out_and_nothing_is_held() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let cart = cart(&shop, &[(&sku, 1)]).await;
+    let line = format!("/v1/carts/{cart}/items/{sku}");
+    shop.put(&line, json!({"quantity": 2})).if_match(1).await.expect(200);
+    shop.put(&line, json!({"quantity": 3})).if_match(1).await.refused(412, "version_mismatch");
+    shop.delete(&line).if_match(1).await.refused(412, "version_mismatch");
+    let check_out = format!("/v1/carts/{cart}/checkout");
+    shop.post(&check_out, checkout_body("tok_down")).if_match(1).await.refused(412, "version_mismatch");
+    let stock = shop.post(&format!("/v1/stock/{sku}/adjustments"), json!({"quantity": 1, "reason": "found"})).await.expect(201);
+    assert_eq!((&stock["available"], &stock["reserved"]), (&json!(11), &json!(0)));
+    shop.post(&check_out, checkout_body("tok_down")).if_match(2).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_order_and_a_sale_that_moved_are_not_changed() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let order = confirmed(&shop, &[(&sku, 2)]).await;
+    let path = format!("/v1/orders/{order}");
+    let version = shop.get(&path).await.version();
+    let shipment = || json!({"carrier": "a", "tracking_number": "b"});
+    let refund = json!({"amount": money("1"), "reason": "x"});
+    shop.post(&format!("{path}/shipments"), shipment()).if_match(version - 1).await.refused(412, "version_mismatch");
+    shop.post(&format!("{path}/cancel"), json!({})).if_match(version + 1).await.refused(412, "version_mismatch");
+    shop.post(&format!("{path}/refunds"), refund).if_match(version - 1).await.refused(412, "version_mismatch");
+    let shipped = shop.post(&format!("{path}/shipments"), shipment()).if_match(version).await.expect(201);
+    assert_eq!(shipped.version(), version + 1);
+    let sale = json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": 2, "price": money("1")});
+    let sale = format!("/v1/flash-sales/{}/cancel", shop.post("/v1/flash-sales", sale).await.expect(201).id());
+    shop.post(&sale, json!({})).if_match(7).await.refused(412, "version_mismatch");
+    shop.post(&sale, json!({})).if_match(1).await.expect(200);
+}
+
+#[tokio::test]
+async fn what_the_client_has_is_not_sent_again() {
+    let Some(shop) = Shop::open().await else { return };
+    let (sku, category) = (product(&shop, "2", 10).await, unique("cat"));
+    shop.post("/v1/categories", json!({"id": category, "name": "Home"})).await.expect(201);
+    let order = buy(&shop, &[(&sku, 1)], "tok_down").await.expect(201);
+    let cart = cart(&shop, &[(&sku, 1)]).await;
+    let sale = json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": 2, "price": money("1")});
+    let sale = shop.post("/v1/flash-sales", sale).await.expect(201);
+    let paths = [
+        format!("/v1/products/{sku}"),
+        format!("/v1/stock/{sku}"),
+        format!("/v1/categories/{category}"),
+        format!("/v1/orders/{}", order.id()),
+        format!("/v1/carts/{cart}"),
+        format!("/v1/flash-sales/{}", sale.id()),
+    ];
+    for path in paths {
+        let first = shop.get_at(&path, sale.position()).await.expect(200);
+        let etag = first.header("etag").expect("an ETag").to_owned();
+        assert_eq!(etag, format!("\"{}\"", first.version()));
+        let again = shop.get(&path).header("if-none-match", &etag).await.expect(304);
+        assert!(again.bytes.is_empty() && again.header("etag") == Some(&etag), "{again}");
+        shop.get(&path).header("if-none-match", &format!("\"99\", W/{etag}")).await.expect(304);
+        shop.get(&path).header("if-none-match", "\"99\"").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_may_buy() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let guest = shop.with_bearer(None);
+    let body = json!({"currency": "GBP", "items": [{"sku": sku, "quantity": 1}], "metadata": {"note": "gift"}});
+    let cart = guest.post("/v1/carts", body).await.expect(201);
+    assert_eq!(cart["metadata"], json!({"note": "gift"}));
+    let order = check_out(&guest, &cart.id(), "tok_ok").await.expect(201);
+    assert_eq!((order["email"].as_str(), order["cart"].as_str()), (Some("buyer@shop.example"), Some(cart.id().as_str())));
+    for (name, value) in address().as_object().unwrap() {
+        assert_eq!(&order["shipping_address"][name], value);
+    }
+    stock_becomes(&shop, &sku, 9, 0).await;
+}

@@ -1,0 +1,43 @@
+//! Tests of the whole of Merx from outside: they start the binary, talk HTTP to it, kill it, and look at what it promised.
+//!
+//! They need `target/release/merx` (or another, named by `MERX_BIN`) and, for a database of each test's own, the URL of a Postgres
+//! superuser in `MERX_TEST_DATABASE_URL`. `script/test` sees to both.
+
+#[cfg(test)]
+mod buying;
+#[cfg(test)]
+mod catalogue;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod conventions;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod database;
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod flash_sales;
+#[cfg(test)]
+mod fulfilment;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod importing;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod payments;
+#[cfg(test)]
+mod prepared_queries;
+#[cfg(test)]
+mod resources;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod several_servers;
+#[cfg(test)]
+mod shop;

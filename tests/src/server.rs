@@ -1,0 +1,198 @@
+//! A `merx serve` process, killed when it is dropped; where the test fails, the end of its log is printed.
+
+use std::{
+    io::Read as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::NamedTempFile;
+
+use crate::client::{ADMIN_KEY, Client};
+
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+const LOG_TAIL_LINES: usize = 60;
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("MERX_BIN") {
+        return PathBuf::from(named).canonicalize().unwrap_or_else(|error| panic!("MERX_BIN: {error}"));
+    }
+    // target/release/deps/tests-… stands beside target/release/merx.
+    let own = std::env::current_exe().expect("the test's own path");
+    let beside = own.ancestors().nth(3).map(|target| target.join("release/merx"));
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/merx");
+    let found = beside.into_iter().chain([usual]).find(|path| path.is_file());
+    found.expect("there is no merx to test: build it with `cargo build --release -p merx`, or name one in MERX_BIN")
+}
+
+/// `merx` with nothing of the caller's settings, and with those of a test.
+pub fn merx(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_setting = ["MERX_", "KAFKA_", "MEILI_", "DATABASE_URL"].iter().any(|start| text.starts_with(start));
+        if is_setting && text != "MERX_POSTGRES_BIN" {
+            command.env_remove(&name);
+        }
+    }
+    command.env("MERX_ADMIN_KEY", ADMIN_KEY).env("MERX_RATE_LIMIT", "0");
+    command
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    pub fn on_database(url: &str) -> Self {
+        Self { environment: vec![("DATABASE_URL".to_owned(), url.to_owned())], ..Self::default() }
+    }
+
+    pub fn in_directory(path: &Path) -> Self {
+        Self { arguments: vec!["--data-dir".to_owned(), path.display().to_string()], ..Self::default() }
+    }
+
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn argument(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+}
+
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    launch: Launch,
+    log: NamedTempFile,
+}
+
+impl Server {
+    /// Starts one on a free port and waits until it is ready.
+    pub async fn start(launch: Launch) -> Self {
+        for _ in 0..3 {
+            let (port, log) = (free_port(), NamedTempFile::new().expect("a file for the log"));
+            let mut server = Self { child: spawn(&launch, port, &log), port, launch: launch.clone(), log };
+            if server.becomes_ready().await {
+                return server;
+            }
+            // Somebody else may have taken the port meanwhile.
+            assert!(server.log().contains("can't be listened on"), "the server did not start:\n{}", server.log_tail());
+        }
+        panic!("no free port in three tries");
+    }
+
+    /// Starts it again on its port, after it was stopped or killed.
+    pub async fn start_again(&mut self) {
+        self.start_again_as(self.launch.clone()).await;
+    }
+
+    /// The same with other settings.
+    pub async fn start_again_as(&mut self, launch: Launch) {
+        assert!(self.child.try_wait().expect("the server's status").is_some(), "the server still runs");
+        self.child = spawn(&launch, self.port, &self.log);
+        self.launch = launch;
+        assert!(self.becomes_ready().await, "the server did not start again:\n{}", self.log_tail());
+    }
+
+    async fn becomes_ready(&mut self) -> bool {
+        let client = self.client();
+        let limit = Instant::now() + READY_LIMIT;
+        while Instant::now() < limit {
+            if client.get("/readyz").try_send().await.is_ok_and(|answer| answer.status == 200) {
+                return true;
+            }
+            if self.child.try_wait().expect("the server's status").is_some() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the server was not ready in time:\n{}", self.log_tail());
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.port)
+    }
+
+    pub fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// As a crash would end it.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("the server's end");
+    }
+
+    /// SIGTERM, and the status it exits with.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        let limit = Instant::now() + STOP_LIMIT;
+        while Instant::now() < limit {
+            if let Some(status) = self.child.try_wait().expect("the server's status") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server did not stop in time:\n{}", self.log_tail());
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the signal");
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server's status");
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kilobytes.expect("VmRSS") * 1_024
+    }
+
+    pub fn log(&self) -> String {
+        let mut text = Vec::new();
+        std::fs::File::open(self.log.path()).and_then(|mut file| file.read_to_end(&mut text)).expect("the log");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of the server ends:\n{}", self.log_tail());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(launch: &Launch, port: u16, log: &NamedTempFile) -> Child {
+    let output = || std::fs::OpenOptions::new().append(true).open(log.path()).expect("the log");
+    let mut command = merx(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    command.args(&launch.arguments).envs(launch.environment.iter().map(|(name, value)| (name, value)));
+    command.stdout(output()).stderr(output()).spawn().expect("a server")
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
