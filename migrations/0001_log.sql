@@ -57,6 +57,9 @@ begin
     if wrong.last <> wrong.head or wrong.first <> wrong.head - wrong.many + 1 then
         raise exception 'positions % to % do not end at the head of the log, %', wrong.first, wrong.last, wrong.head using errcode = 'MX002';
     end if;
+    if wrong.first > 1 and not exists (select from events where position = wrong.first - 1) then
+        raise exception 'position % has no event before it', wrong.first using errcode = 'MX002';
+    end if;
     select a.stream_id, a.version into wrong from added a
         where a.version > 1
           and not exists (select from events e where e.stream_id = a.stream_id and e.version = a.version - 1)

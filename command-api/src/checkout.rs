@@ -116,7 +116,12 @@ async fn contents(shop: &Shop, write: &Write, cart: CartId) -> Result<Contents, 
 
 impl Attempt<'_> {
     /// Records the submission and reserves every line; where one can't be, releases the others and rejects the order.
-    async fn submit_and_reserve(&self, email: String, shipping_address: Address, metadata: BTreeMap<String, String>) -> Result<(), Problem> {
+    async fn submit_and_reserve(
+        &self,
+        email: String,
+        shipping_address: Address,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<(), Problem> {
         let stream = StreamId::order(self.order);
         self.shop.orders.begin(&stream);
         let submit = order::Command::Submit(Box::new(OrderSubmitted {
@@ -187,7 +192,11 @@ impl Attempt<'_> {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) | Err(NotPlaced::Outage(event_store::Error::Conflict)) => {}
                 // It may have been placed all the same: then there is nothing to reject. If not, it is abandoned in time.
-                Err(NotPlaced::Outage(error)) => return Err(unstored(&error)),
+                Err(NotPlaced::Outage(error @ event_store::Error::Unavailable(_))) => return Err(unstored(&error)),
+                Err(NotPlaced::Outage(error)) => {
+                    self.reject(RejectionReason::CartChanged, Vec::new()).await;
+                    return Err(unstored(&error));
+                }
                 Err(NotPlaced::Refused(problem)) => {
                     self.reject(RejectionReason::CartChanged, Vec::new()).await;
                     return Err(problem);

@@ -31,7 +31,7 @@ use crate::{
 /// How long an answer is kept.
 const KEPT: chrono::Duration = chrono::Duration::days(7);
 /// How often what is older is removed.
-const REMOVAL_INTERVAL: Duration = Duration::from_secs(3_600);
+const REMOVAL_INTERVAL: Duration = Duration::from_hours(1);
 /// The most rows of one removal.
 const REMOVAL_ROWS: i64 = 10_000;
 
@@ -42,7 +42,9 @@ static UNDER_WAY: LazyLock<Turns> = LazyLock::new(Turns::default);
 
 /// Middleware for all writes.
 pub async fn layer(State(shop): State<Shop>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) || !request.headers().contains_key(gateway::idempotency::IDEMPOTENCY_KEY) {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || !request.headers().contains_key(gateway::idempotency::IDEMPOTENCY_KEY)
+    {
         return next.run(request).await;
     }
     answer(&shop, request, next).await.unwrap_or_else(IntoResponse::into_response)

@@ -70,6 +70,7 @@ fn offer(state: &product::State, _: i64) -> Option<Offer> {
 ///
 /// # Errors
 /// A line or the sum is more than can be charged.
+#[expect(clippy::implicit_hasher, reason = "the map is the one that `offers` gives")]
 pub fn order_lines(items: &[(Sku, u32)], offers: &HashMap<Sku, Offer>, currency: Currency) -> Result<(Vec<Line>, Totals), money::Error> {
     let mut lines = Vec::with_capacity(items.len());
     let mut subtotal = Money::zero(currency);
@@ -93,6 +94,7 @@ pub fn order_lines(items: &[(Sku, u32)], offers: &HashMap<Sku, Offer>, currency:
 
 /// A cart as clients see it, at the prices of `offers`; `None` where there is no such cart.
 #[must_use]
+#[expect(clippy::implicit_hasher, reason = "the map is the one that `offers` gives")]
 pub fn cart_resource(id: CartId, state: &cart::State, version: i64, offers: &HashMap<Sku, Offer>) -> Option<resource::Cart> {
     let contents = state.contents()?;
     let nothing = Money::zero(contents.currency);

@@ -31,7 +31,9 @@ pub fn unstored(error: &event_store::Error) -> Problem {
         Conflict | Overloaded => Problem::unavailable("Too much is being written just now. Nothing was changed; send it again."),
         Unavailable(reason) => {
             tracing::error!(reason, "the log can't be reached");
-            Problem::unavailable("The log can't be reached. Whether this was accepted is not known; send it again with the same idempotency key.")
+            Problem::unavailable(
+                "The log can't be reached. Whether this was accepted is not known; send it again with the same idempotency key.",
+            )
         }
         Refused(_) | Undecodable { .. } => {
             tracing::error!(%error, "a write failed");
@@ -98,7 +100,9 @@ impl Told for stock::Refusal {
     fn told(&self) -> Problem {
         match self {
             Self::InvalidWindow { .. } => wrong_value("/ends_at", self.code(), self.to_string()),
-            Self::InsufficientStock { available, .. } | Self::OutOfStock { available, .. } => plain(self.code(), self).with("available", available),
+            Self::InsufficientStock { available, .. } | Self::OutOfStock { available, .. } => {
+                plain(self.code(), self).with("available", available)
+            }
             _ => plain(self.code(), self),
         }
     }

@@ -3,7 +3,9 @@
 use std::{ops::Deref, sync::Arc};
 
 use chrono::{Duration, Utc};
-use domain::{cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product, review::Review, stock::Stock};
+use domain::{
+    cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product, review::Review, stock::Stock,
+};
 use event_schemas::Timestamp;
 use event_store::EventStore;
 
@@ -60,9 +62,9 @@ impl Shop {
             products: Handler::new(store.clone(), 10_000),
             stock: Handler::new(store.clone(), 10_000),
             flash_sales: Handler::new(store.clone(), 1_000),
-            carts: Handler::new(store.clone(), 10_000),
-            orders: Handler::new(store.clone(), 10_000),
-            payments: Handler::new(store.clone(), 10_000),
+            carts: Handler::new(store.clone(), 5_000),
+            orders: Handler::new(store.clone(), 5_000),
+            payments: Handler::new(store.clone(), 5_000),
             reviews: Handler::new(store.clone(), 1_000),
             store,
             settings,

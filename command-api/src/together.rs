@@ -69,14 +69,17 @@ where
     A::Refusal: Told,
     B::Refusal: Told,
 {
+    // The version at which the log has said that the second one has nothing to change.
+    let mut standing = None;
     for _ in 0..MAX_ATTEMPTS {
         let a = first.handler.entity(first.stream).await.map_err(|error| unstored(&error))?;
         let b = second.handler.entity(second.stream).await.map_err(|error| unstored(&error))?;
         let submitted = match (stage(&a, first), stage(&b, second)) {
             (Outcome::Again, _) | (_, Outcome::Again) => continue,
             (Outcome::Refused(basis, failure), _) => Err(Confirm::First(basis, Some(problem(failure)))),
-            (_, Outcome::Refused(basis, failure)) => Err(Confirm::Second(basis, problem(failure))),
+            (_, Outcome::Refused(basis, failure)) => Err(Confirm::Second(basis, Some(problem(failure)))),
             (Outcome::Unchanged(basis), _) => Err(Confirm::First(basis, None)),
+            (_, Outcome::Unchanged(basis)) if standing != Some(basis.version) => Err(Confirm::Second(basis, None)),
             (Outcome::Staged(one), two) => {
                 let mut parts = vec![one.part().map_err(|error| unstored(&error))?];
                 let two = match two {
@@ -113,7 +116,10 @@ where
             }
             Err(Confirm::Second(basis, problem)) => {
                 if b.confirm(store, &basis).await.map_err(|error| unstored(&error))? {
-                    return Err(problem);
+                    match problem {
+                        Some(problem) => return Err(problem),
+                        None => standing = Some(basis.version),
+                    }
                 }
             }
         }
@@ -124,7 +130,7 @@ where
 /// A decision without events that is to be confirmed.
 enum Confirm {
     First(Basis, Option<Problem>),
-    Second(Basis, Problem),
+    Second(Basis, Option<Problem>),
 }
 
 /// Answers where the first command had nothing to change.

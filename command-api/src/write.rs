@@ -151,4 +151,3 @@ impl IntoResponse for Answer {
         response
     }
 }
-

@@ -147,3 +147,63 @@ pub struct Recorded {
     /// What happened.
     pub event: Event,
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_is_a_category_and_an_id() {
+        let id = uuid!("019cae0e-03c0-7651-8317-1ff4a6a3a450");
+        let sku: Sku = "A-1".parse().unwrap();
+        let category: CategoryId = "mugs".parse().unwrap();
+        let streams = [
+            (StreamId::category_of(&category), "category", "mugs"),
+            (StreamId::product(&sku), "product", "A-1"),
+            (StreamId::stock(&sku), "stock", "A-1"),
+            (StreamId::flash_sale(FlashSaleId(id)), "flashsale", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            (StreamId::cart(CartId(id)), "cart", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            (StreamId::order(OrderId(id)), "order", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            (StreamId::payment(OrderId(id)), "payment", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            (StreamId::review(ReviewId(id)), "review", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+        ];
+        assert!(streams.iter().map(|(_, category, _)| category).eq(crate::events::CATEGORIES));
+        for (stream, category, key) in streams {
+            assert_eq!((stream.category(), stream.key()), (category, key));
+            assert_eq!(stream.as_str(), format!("{category}-{key}"));
+            assert_eq!(stream.as_str().parse(), Ok(stream));
+        }
+    }
+
+    #[test]
+    fn the_longest_stream_is_of_the_longest_category_and_code() {
+        let sku: Sku = "x".repeat(64).parse().unwrap();
+        assert!(StreamId::product(&sku).as_str().parse::<StreamId>().is_ok());
+        let longest = format!("order-{}", "x".repeat(StreamId::MAX_LEN - 6));
+        assert!(longest.parse::<StreamId>().is_ok());
+        assert!(format!("{longest}x").parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_stream_is_refused() {
+        for text in
+            ["", "order", "-", "order-", "-1", "Order-1", "flash_sale-1", "order2-1", "order-a b", "order-a/b", "order-é", " order-1"]
+        {
+            assert_eq!(text.parse::<StreamId>(), Err(MalformedStream(text.to_owned())), "{text:?}");
+            assert!(serde_json::from_value::<StreamId>(text.into()).is_err(), "{text:?}");
+        }
+        let MalformedStream(told) = "é".repeat(1_000).parse::<StreamId>().unwrap_err();
+        assert_eq!(told.chars().count(), 100);
+    }
+
+    #[test]
+    fn metadata_is_written_whole_and_in_order() {
+        let id = uuid!("019cae0e-03c0-7651-8317-1ff4a6a3a450");
+        let metadata = Metadata { command_id: CommandId(id), correlation_id: id, causation_id: None, actor: "client".to_owned() };
+        let text = format!(r#"{{"command_id":"{id}","correlation_id":"{id}","causation_id":null,"actor":"client"}}"#);
+        assert_eq!(serde_json::to_string(&metadata).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Metadata>(&text).unwrap(), metadata);
+    }
+}

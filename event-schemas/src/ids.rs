@@ -138,3 +138,38 @@ id!(
     /// A command; the first event it leads to has the same id.
     CommandId
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_up_to_64_letters_digits_dots_underscores_and_hyphens() {
+        for text in ["A", "85123A", "MUG-COBALT_350.v2", "-", &"x".repeat(64)] {
+            assert_eq!(text.parse::<Sku>().unwrap().as_str(), text);
+            assert_eq!(serde_json::from_value::<CategoryId>(text.into()).unwrap().to_string(), text);
+        }
+        for text in ["", " A", "A B", "A/B", "é", "A\n", &"x".repeat(65)] {
+            assert_eq!(text.parse::<Sku>(), Err(MalformedCode(text.to_owned())));
+            assert!(serde_json::from_value::<CategoryId>(text.into()).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = "019cae0e-03c0-7651-8317-1ff4a6a3a450";
+        let id: OrderId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(serde_json::to_value(id).unwrap(), text);
+        for other in [
+            "019cae0e03c0765183171ff4a6a3a450",
+            "019CAE0E-03C0-7651-8317-1FF4A6A3A450",
+            "{019cae0e-03c0-7651-8317-1ff4a6a3a450}",
+            "urn:uuid:019cae0e-03c0-7651-8317-1ff4a6a3a450",
+            "019cae0e-03c0-7651-8317-1ff4a6a3a45",
+            "",
+        ] {
+            assert!(other.parse::<OrderId>().is_err(), "{other:?}");
+        }
+    }
+}

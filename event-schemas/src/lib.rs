@@ -9,6 +9,8 @@ pub mod money;
 pub mod resource;
 pub mod samples;
 pub mod schemas;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod upcasters;
 

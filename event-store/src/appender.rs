@@ -26,6 +26,8 @@ const GROUP_EVENTS: usize = 1_024;
 const GROUP_BYTES: usize = 8 << 20;
 /// How long a group is tried again while the database is away, before its units are told.
 const OUTAGE_LIMIT: Duration = Duration::from_secs(20);
+/// How often a group may collide without anything in it being found to collide, before its units are committed one by one.
+const MAX_FRUITLESS: u32 = 3;
 /// How long one statement may take before its connection is given up.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(15);
 
@@ -90,9 +92,9 @@ impl Appender {
         while let Some(group) = self.gather().await {
             let started = Instant::now();
             let (units, events) = (group.len(), group.iter().map(|w| w.unit.event_count()).sum::<usize>());
-            self.commit(group).await;
-            histogram!("merx_append_group_events").record(events as f64);
-            histogram!("merx_append_group_units").record(units as f64);
+            self.commit(group, started + OUTAGE_LIMIT).await;
+            histogram!("merx_append_group_events").record(u32::try_from(events).unwrap_or(u32::MAX));
+            histogram!("merx_append_group_units").record(u32::try_from(units).unwrap_or(u32::MAX));
             histogram!("merx_append_group_seconds").record(started.elapsed());
         }
     }
@@ -118,32 +120,34 @@ impl Appender {
         Some(group)
     }
 
-    /// Commits `group`, or tells each unit of it why not.
-    async fn commit(&mut self, mut group: Vec<Waiting>) {
-        let deadline = Instant::now() + OUTAGE_LIMIT;
+    /// Commits `group`, or tells each unit of it why not. While the database is away it is tried again until `deadline`.
+    async fn commit(&mut self, mut group: Vec<Waiting>, deadline: Instant) {
         let mut pause = Duration::from_millis(20);
-        loop {
-            group = drop_severed(group);
-            if group.is_empty() {
-                return;
-            }
+        let mut fruitless = 0;
+        // Only before the first try: afterwards it may have been committed, or is judged when the group is taken apart.
+        group = drop_severed(group);
+        while !group.is_empty() {
             let error = match self.write(&group).await {
                 Ok(base) => return self.publish(group, base),
                 Err(error) => error,
             };
             if take_apart::is_collision(&error) {
                 counter!("merx_append_collisions_total").increment(1);
+                let before = group.len();
                 match self.take_apart(group).await {
                     Ok(rest) => {
+                        fruitless += u32::from(rest.len() == before);
+                        if fruitless == MAX_FRUITLESS {
+                            return self.commit_singly(rest, &Error::Refused(error.to_string()), deadline).await;
+                        }
                         group = rest;
                         continue;
                     }
                     Err((rest, Error::Unavailable(_))) => group = rest,
                     Err((rest, error)) => return refuse_all(rest, &error),
                 }
-            } else if let Error::Refused(reason) = Error::from(error) {
-                tracing::error!(reason, "the database refused a group of events");
-                return refuse_all(group, &Error::Refused(reason));
+            } else if let refused @ Error::Refused(_) = Error::from(error) {
+                return self.commit_singly(group, &refused, deadline).await;
             }
             // The connection or the database is gone; the group may have been committed or not. Writing it again is safe: what was
             // committed collides with itself, and taking the group apart then finds it.
@@ -156,15 +160,25 @@ impl Appender {
         }
     }
 
-    async fn write(&mut self, group: &[Waiting]) -> Result<i64, sqlx::Error> {
-        let connection = self.connection().await?;
-        match tokio::time::timeout(STATEMENT_LIMIT, statement::append(connection, group)).await {
-            Ok(result) => result,
-            Err(_) => {
-                self.connection = None;
-                Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the append took too long")))
+    /// The database refuses `group` for what must be a bug in one of its units: commits each by itself, so that the others go on.
+    async fn commit_singly(&mut self, group: Vec<Waiting>, refusal: &Error, deadline: Instant) {
+        if group.len() == 1 {
+            tracing::error!(%refusal, "the database refused events");
+            return refuse_all(group, refusal);
+        }
+        for waiting in group {
+            if Instant::now() > deadline {
+                waiting.refuse(Error::Unavailable("no answer within 20 seconds".into()));
+            } else {
+                Box::pin(self.commit(vec![waiting], deadline)).await;
             }
         }
+    }
+
+    async fn write(&mut self, group: &[Waiting]) -> Result<i64, sqlx::Error> {
+        let connection = self.connection().await?;
+        let written = tokio::time::timeout(STATEMENT_LIMIT, statement::append(connection, group)).await;
+        written.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the append took too long"))))
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {

@@ -51,3 +51,6 @@ fn text(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_be_bytes());
     hasher.update(bytes);
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::any::type_name;
 use axum::{
     Router,
     handler::Handler,
+    middleware::from_fn,
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::{HeaderValue, Method};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use crate::{
     fallback,
     problem::{Kind, STANDARD},
-    shape,
+    query, shape,
 };
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -200,7 +201,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Where one method of one path is declared twice.
     pub fn into_router(self) -> Router<S> {
         let mut paths: Vec<(&'static str, Vec<Method>, MethodRouter<S>)> = Vec::new();
-        for route in self.routes {
+        for mut route in self.routes {
+            if route.about.query.is_none() {
+                route.handler = route.handler.layer(from_fn(query::refuse_any));
+            }
             match paths.iter_mut().find(|(path, ..)| same_path(path, route.path)) {
                 Some((_, methods, handlers)) => {
                     methods.push(route.method);

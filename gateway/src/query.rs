@@ -1,6 +1,10 @@
 //! Query strings, read as strictly as bodies.
 
-use axum::extract::FromRequestParts;
+use axum::{
+    extract::{FromRequestParts, Request},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -46,6 +50,20 @@ pub fn parse<T: DeserializeOwned + JsonSchema + 'static>(query: &str) -> Result<
         errors.extend(found.into_iter().map(|error| named(shape, error)));
     }
     refusal::read(shape, object, errors).map_err(|errors| Problem::invalid(errors.into_iter().map(|error| named(shape, error)).collect()))
+}
+
+/// Middleware for routes that read no query: every parameter is unknown to them.
+pub(crate) async fn refuse_any(request: Request, next: Next) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    if query.is_empty() {
+        return next.run(request).await;
+    }
+    let unknown = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let name = decoded(name).unwrap_or_else(|| name.to_owned());
+        FieldError::new(format!("?{name}"), "unknown_parameter", "is not known here; leave it out")
+    };
+    Problem::invalid(query.split('&').filter(|pair| !pair.is_empty()).map(unknown).collect()).into_response()
 }
 
 fn put(object: &mut Map<String, Value>, shape: &shape::Shape, name: String, text: String) -> Result<(), FieldError> {

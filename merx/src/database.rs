@@ -62,13 +62,16 @@ impl Database {
 
     async fn migrated(location: &Location, cluster: Option<postgres::Cluster>) -> Result<Self, Error> {
         let options: PgConnectOptions = match (&cluster, &location.database_url) {
-            (Some(cluster), _) => cluster.options(postgres::DATABASE),
+            (Some(cluster), _) => {
+                tracing::debug!(url = cluster.url(postgres::DATABASE), "psql can look into the private Postgres");
+                cluster.options(postgres::DATABASE)
+            }
             (None, url) => url.as_deref().unwrap_or_default().parse().map_err(Error::Url)?,
         };
         let pool = PgPoolOptions::new()
             .max_connections(POOL_CONNECTIONS)
-        // A test is a round trip for each statement; what fails on a lost connection is tried again anyway.
-        .test_before_acquire(false)
+            // A test is a round trip for each statement; what fails on a lost connection is tried again anyway.
+            .test_before_acquire(false)
             .acquire_timeout(ACQUIRE_LIMIT)
             .connect_with(options.application_name("merx"))
             .await

@@ -7,7 +7,7 @@ mod import_command;
 mod postgres;
 mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -66,9 +66,9 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 
 /// Logs go to stderr: `RUST_LOG` says how much, `MERX_LOG=json` makes them JSON.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=error"));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if std::env::var("MERX_LOG").is_ok_and(|format| format == "json") {
         registry.with(layer.json()).init();
     } else {

@@ -80,7 +80,7 @@ pub enum Error {
 
 /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
 pub async fn run(options: Options) -> Result<(), Error> {
-    let mut stop = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let _lock = match options.location.database_url {
         Some(_) => None,
         None => Some(postgres::lock(&options.location.data_dir)?),
@@ -89,14 +89,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let database = tokio::select! {
         database = Database::open(&options.location) => database?,
-        () = stop.received() => return Ok(()),
+        () = signals.received() => return Ok(()),
     };
-    let served = serve(&options, listener, &database, &mut stop).await;
+    let served = serve(&options, listener, &database, &mut signals).await;
     database.close().await;
     served
 }
 
-async fn serve(options: &Options, listener: TcpListener, database: &Database, stop: &mut Signals) -> Result<(), Error> {
+async fn serve(options: &Options, listener: TcpListener, database: &Database, signals: &mut Signals) -> Result<(), Error> {
     let roles = Role::of(&options.role);
     let store = database.log().await?;
     let reads = read_pool(&database.pool).await?;
@@ -120,14 +120,14 @@ async fn serve(options: &Options, listener: TcpListener, database: &Database, st
             loaded?;
             false
         }
-        () = stop.received() => true,
+        () = signals.received() => true,
     };
     if !interrupted {
         health.set_ready();
         let roles: Vec<String> = roles.iter().map(ToString::to_string).collect();
         tracing::info!(address = %local, roles = roles.join(","), "merx is ready");
         tokio::select! {
-            () = stop.received() => {}
+            () = signals.received() => {}
             ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(Error::System),
         }
     }
@@ -152,7 +152,13 @@ async fn while_running(workers: &mut JoinSet<()>) {
 
 async fn read_pool(pool: &PgPool) -> Result<PgPool, Error> {
     let options = (*pool.connect_options()).clone();
-    PgPoolOptions::new().max_connections(READ_CONNECTIONS).test_before_acquire(false).acquire_timeout(Duration::from_secs(10)).connect_with(options).await.map_err(Error::Reads)
+    PgPoolOptions::new()
+        .max_connections(READ_CONNECTIONS)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options)
+        .await
+        .map_err(Error::Reads)
 }
 
 /// The routes of the roles that answer requests, and of the operator's questions, behind the edge.
@@ -164,8 +170,9 @@ fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Ro
     if roles.contains(&Role::QueryApi) {
         routes = routes.merge(query_api::routes(queries.clone()));
     }
-    let document = everything(shop, queries, health).openapi("Merx", env!("CARGO_PKG_VERSION"));
-    let routes = routes.merge(operations::openapi(Arc::new(document)));
+    let everything = everything(shop, queries, health);
+    let document = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
+    let routes = routes.merge(operations::openapi(Arc::new(document))).merge(operations::problems(everything.problems()));
     let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
     gateway::request::layer(routes.into_router().layer(idempotent))
 }
@@ -178,7 +185,8 @@ fn everything(shop: &Shop, queries: &Queries, health: &Health) -> Routes {
 async fn load_demo(wanted: bool, shop: &Shop) -> Result<(), import::Error> {
     if wanted {
         let loaded = import::demo::load(&shop.store).await?;
-        tracing::info!(catalogue = %loaded.catalogue, history = %loaded.history, "the demo data is there");
+        tracing::debug!(catalogue = %loaded.catalogue, history = %loaded.history, "loaded the demo data");
+        tracing::info!("the demo data is there");
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use tempfile::NamedTempFile;
 
 use crate::client::{ADMIN_KEY, Client};
 
-const READY_LIMIT: Duration = Duration::from_secs(120);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(2);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOG_TAIL_LINES: usize = 60;
 
 /// The binary under test.
@@ -66,6 +66,11 @@ impl Launch {
 
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn flag(mut self, name: &str) -> Self {
+        self.arguments.push(name.to_owned());
         self
     }
 
@@ -139,6 +144,12 @@ impl Server {
         self.child.wait().expect("the server's end");
     }
 
+    /// The same, whether it runs or not.
+    pub fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// SIGTERM, and the status it exits with.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
@@ -181,8 +192,7 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("the log of the server ends:\n{}", self.log_tail());
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

@@ -61,7 +61,8 @@ impl Shop {
 
 /// A name that nobody else has.
 pub fn unique(prefix: &str) -> String {
-    format!("{prefix}-{}", &Uuid::new_v4().simple().to_string()[..12])
+    // The end of such an id is chance, its beginning the time.
+    format!("{prefix}-{}", &Uuid::now_v7().simple().to_string()[20..])
 }
 
 pub fn money(amount: &str) -> Value {
@@ -91,8 +92,9 @@ pub fn items(lines: &[(&str, u32)]) -> Value {
 }
 
 /// The id of a new cart with these lines.
-pub async fn cart(client: &Client, lines: &[(&str, u32)]) -> String {
-    client.post("/v1/carts", json!({"currency": "GBP", "items": items(lines)})).await.expect(201).id()
+pub fn cart(client: &Client, lines: &[(&str, u32)]) -> impl Future<Output = String> + use<> {
+    let request = client.post("/v1/carts", json!({"currency": "GBP", "items": items(lines)}));
+    async { request.await.expect(201).id() }
 }
 
 pub fn checkout_body(token: &str) -> Value {
@@ -104,9 +106,9 @@ pub async fn check_out(client: &Client, cart: &str, token: &str) -> Answer {
 }
 
 /// The answer to the checkout of a new cart.
-pub async fn buy(client: &Client, lines: &[(&str, u32)], token: &str) -> Answer {
-    let cart = cart(client, lines).await;
-    check_out(client, &cart, token).await
+pub fn buy<'a>(client: &'a Client, lines: &[(&str, u32)], token: &'a str) -> impl Future<Output = Answer> + use<'a> {
+    let cart = cart(client, lines);
+    async move { check_out(client, &cart.await, token).await }
 }
 
 /// The order once nothing more happens to it by itself.
@@ -127,6 +129,11 @@ pub async fn confirmed(client: &Client, lines: &[(&str, u32)]) -> String {
     let order = buy(client, lines, "tok_ok").await.expect(201).id();
     assert_eq!(settled(client, &order).await["status"], "confirmed");
     order
+}
+
+/// A flash sale at 1.00 that runs during all of a test.
+pub fn running_sale(sku: &str, allotment: u32) -> Value {
+    json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": allotment, "price": money("1")})
 }
 
 /// Waits until this much is on hand, reserved and available.

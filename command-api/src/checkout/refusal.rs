@@ -65,7 +65,9 @@ pub(super) fn of_reservations(refusals: &[(&Line, Failure<stock::Refusal>)]) -> 
         return (RejectionReason::Abandoned, Problem::internal());
     };
     let (reason, told) = match worst {
-        Failure::Refused(OutOfStock { .. }) => (RejectionReason::OutOfStock, conflict("out_of_stock", "some of the cart is out of stock: nothing was reserved")),
+        Failure::Refused(OutOfStock { .. }) => {
+            (RejectionReason::OutOfStock, conflict("out_of_stock", "some of the cart is out of stock: nothing was reserved"))
+        }
         Failure::Refused(LimitPerCustomer { .. }) => (
             RejectionReason::LimitPerCustomer,
             conflict("limit_per_customer", "a customer may buy only so many in this flash sale: nothing was reserved"),

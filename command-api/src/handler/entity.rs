@@ -21,7 +21,7 @@ struct Held<A: Aggregate> {
     state: A::State,
     version: i64,
     lineage: Lineage,
-    /// The newest state known to be committed, while `state` is ahead of it.
+    /// The newest state known to be committed; none before anything was decided here, or where the log has told of more.
     base: Option<(A::State, i64)>,
     /// What lies between `base` and `state`.
     ahead: VecDeque<(A::Event, Timestamp)>,
@@ -40,11 +40,9 @@ impl<A: Aggregate> Held<A> {
                 state = A::evolve(state, &event, at);
                 version += 1;
             }
-            if version < self.version {
-                self.base = Some((state, version));
-            } else {
-                self.ahead.clear();
-            }
+            // Kept even where nothing is ahead any more: on a busy stream the next command would need it again at once, and a copy of
+            // the state of a hot SKU is not cheap.
+            self.base = Some((state, version));
         }
         if self.lineage.is_severed() {
             if let Some((state, version)) = self.base.take() {
@@ -69,11 +67,25 @@ impl<A: Aggregate> Held<A> {
             if first.version != self.version + 1 {
                 return; // read before this state went back to an older one: it must be read again
             }
+            self.base = None;
             self.state = evolved::<A>(mem::take(&mut self.state), &missed);
             self.version = last.version;
             self.lineage = Lineage::new(last.version, last.position);
         }
         self.is_stale = false;
+    }
+
+    /// Takes the newest `count` events back, which were never submitted; what lies before them stays ahead.
+    fn take_back(&mut self, count: usize) {
+        let Some((base, version)) = self.base.take() else { return };
+        self.ahead.truncate(self.ahead.len().saturating_sub(count));
+        self.version = version + self.ahead.len() as i64;
+        if self.ahead.is_empty() {
+            self.state = base;
+        } else {
+            self.state = self.ahead.iter().fold(base.clone(), |state, (event, at)| A::evolve(state, event, *at));
+            self.base = Some((base, version));
+        }
     }
 
     /// Evolves the state by events that are about to be submitted, keeping what is committed to go back to.
@@ -153,7 +165,8 @@ impl<A: Aggregate> Staged<'_, A> {
 impl<A: Aggregate> Drop for Staged<'_, A> {
     fn drop(&mut self) {
         if !self.is_submitted {
-            self.held.lineage.sever();
+            // The chain is not severed: what others have under way on this stream was not built on these events.
+            self.held.take_back(self.events.len());
         }
     }
 }
@@ -221,7 +234,7 @@ impl<A: Aggregate> Entity<A> {
     pub(crate) fn look<T>(&self, tail: &[Recorded], look: impl FnOnce(&A::State, i64) -> T) -> (T, i64, i64) {
         let mut held = self.held.lock();
         held.catch_up();
-        if held.base.is_none() {
+        if held.ahead.is_empty() {
             held.absorb(tail);
         }
         let (state, version) = held.committed();
@@ -249,7 +262,7 @@ impl<A: Aggregate> Entity<A> {
         let tail = store.tail(&self.stream, basis.version).await?;
         let mut held = self.held.lock();
         held.catch_up();
-        if held.base.is_none() {
+        if held.ahead.is_empty() {
             held.absorb(&tail);
         }
         Ok(tail.is_empty())

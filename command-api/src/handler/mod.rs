@@ -6,6 +6,8 @@
 //! the log has said that the state it was decided on is the newest.
 
 mod entity;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

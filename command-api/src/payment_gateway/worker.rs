@@ -1,15 +1,11 @@
 //! The payment worker: asks the gateway for what payments need, with no lock and no connection held meanwhile, and records what it says
 //! as commands. What is still open when the checkpoint moves is kept as a reminder, so that a crash asks again.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Aggregate, payment};
 use event_schemas::{
-    Event, StreamId, Timestamp,
+    Event, Recorded, StreamId, Timestamp,
     events::payment::Event as PaymentEvent,
     ids::{OrderId, RefundId},
 };
@@ -39,12 +35,12 @@ const QUESTIONS: usize = 1_024;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the checkpoint waits for the payments of a batch, so that most are settled without ever being written down as open.
 const SETTLE_LIMIT: Duration = Duration::from_millis(40);
-/// A version that no state at hand has, so that the log is read.
-const NEWEST: i64 = i64::MAX;
+/// How often the checkpoint follows where there was nothing to do.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 /// The first pause after a failed attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 /// The longest pause between two attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause between two tries while the database is away.
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -98,8 +94,35 @@ struct Worker {
 
 /// A payment that is being worked on.
 struct Busy {
-    /// The version that must be looked at next, where something happened to it meanwhile.
-    again: Option<i64>,
+    /// What it must be looked at for next, where something happened to it meanwhile.
+    again: Option<Cause>,
+}
+
+/// Why a payment is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Cause {
+    /// The version that the state must have at least.
+    version: i64,
+    /// The event that asks for it and what that belongs to; none where a reminder does.
+    event: Option<(Uuid, Uuid)>,
+}
+
+impl Cause {
+    /// Not an event, but that it is time to: the newest state counts.
+    const TIME: Self = Self { version: i64::MAX, event: None };
+
+    fn of(recorded: &Recorded) -> Self {
+        Self { version: recorded.version, event: Some((recorded.event_id, recorded.metadata.correlation_id)) }
+    }
+
+    fn context(self) -> Context {
+        let mut context = Context::new(now(), "worker:payment");
+        if let Some((event, correlation)) = self.event {
+            context.metadata.causation_id = Some(event);
+            context.metadata.correlation_id = correlation;
+        }
+        context
+    }
 }
 
 async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>) -> Result<(), event_store::Error> {
@@ -115,17 +138,20 @@ async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>) -> Result<(), even
     };
     // Whoever was at work before may have been stopped in the middle of anything that is open.
     for order in worker.open.orders() {
-        worker.begin(order, NEWEST);
+        worker.begin(order, Cause::TIME);
     }
     let mut feed = shop.store.feed(&[payment::Payment::CATEGORY]);
+    let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let due = worker.open.next_due(&worker.busy);
         tokio::select! {
             batch = feed.next(worker.position, BATCH) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done)?,
-            () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, NEWEST) },
+            _ = tick.tick() => worker.write_down().await?,
+            () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },
         }
-        gauge!("merx_payments_open").set((worker.open.len() + worker.busy.len()) as f64);
+        gauge!("merx_payments_open").set(u32::try_from(worker.open.len() + worker.busy.len()).unwrap_or(u32::MAX));
     }
 }
 
@@ -139,21 +165,18 @@ async fn sleep_until(due: Option<Timestamp>) {
 impl Worker {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
         let asks = |event: &Event| {
-            use PaymentEvent::{Cancelled, Captured, Declined, Refunded, RefundRequested, Requested};
-            match event {
-                Event::Payment(Requested(_) | RefundRequested(_) | Cancelled(_)) => true,
-                Event::Payment(Captured(_) | Declined(_) | Refunded(_) | PaymentEvent::AttemptFailed(_)) | _ => false,
-            }
+            use PaymentEvent::{Cancelled, RefundRequested, Requested};
+            matches!(event, Event::Payment(Requested(_) | RefundRequested(_) | Cancelled(_)))
         };
-        let orders: HashMap<OrderId, i64> = batch
+        let orders: HashMap<OrderId, Cause> = batch
             .events
             .iter()
             .filter(|recorded| asks(&recorded.event))
-            .filter_map(|recorded| Some((recorded.stream.key().parse().ok()?, recorded.version)))
+            .filter_map(|recorded| Some((recorded.stream.key().parse().ok()?, Cause::of(recorded))))
             .collect();
         let asked = !orders.is_empty();
-        for (order, version) in &orders {
-            self.begin(*order, *version);
+        for (order, cause) in &orders {
+            self.begin(*order, *cause);
         }
         let patience = Instant::now() + SETTLE_LIMIT;
         while orders.keys().any(|order| self.busy.contains_key(order)) {
@@ -162,46 +185,51 @@ impl Worker {
                 Ok(None) | Err(_) => break,
             }
         }
-        let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        if asked || self.open.is_changed() || batch.up_to - self.position >= BATCH as i64 {
-            self.open.write(self.shop.store.pool(), &still_busy, NAME, batch.up_to).await?;
-        }
         self.position = batch.up_to;
-        Ok(())
+        if asked || self.open.is_changed() { self.write_down().await } else { Ok(()) }
     }
 
-    /// Works on an order's payment in the background, on a state of at least `version`.
-    fn begin(&mut self, order: OrderId, version: i64) {
+    /// Commits how far everything is settled or known to be open.
+    async fn write_down(&mut self) -> Result<(), event_store::Error> {
+        let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
+        self.open.write(self.shop.store.pool(), &still_busy, NAME, self.position).await
+    }
+
+    /// Works on an order's payment in the background.
+    fn begin(&mut self, order: OrderId, cause: Cause) {
         if let Some(busy) = self.busy.get_mut(&order) {
-            busy.again = busy.again.max(Some(version));
+            busy.again = Some(cause);
             return;
         }
         self.busy.insert(order, Busy { again: None });
         let (shop, gateway, places) = (self.shop.clone(), self.gateway.clone(), self.places.clone());
         self.running.spawn(async move {
             let Ok(_place) = places.acquire().await else { return (order, Ok(Next::Nothing)) };
-            (order, settle(&shop, &*gateway, order, version).await)
+            (order, settle(&shop, &*gateway, order, cause).await)
         });
     }
 
-    fn note(&mut self, done: Result<(OrderId, Result<Next, event_store::Error>), tokio::task::JoinError>) -> Result<(), event_store::Error> {
+    fn note(
+        &mut self,
+        done: Result<(OrderId, Result<Next, event_store::Error>), tokio::task::JoinError>,
+    ) -> Result<(), event_store::Error> {
         let (order, next) = done.map_err(|error| event_store::Error::Unavailable(error.to_string()))?;
         let again = self.busy.remove(&order).and_then(|busy| busy.again);
         match next? {
             Next::Nothing => self.open.settled(order),
             Next::At(at) => self.open.wait(order, at),
         }
-        if let Some(version) = again {
-            self.begin(order, version);
+        if let Some(cause) = again {
+            self.begin(order, cause);
         }
         Ok(())
     }
 }
 
 /// Does what the payment of `order` needs now; when to look at it again.
-async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, version: i64) -> Result<Next, event_store::Error> {
+async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, cause: Cause) -> Result<Next, event_store::Error> {
     let stream = StreamId::payment(order);
-    let state = shop.payments.at_least(&stream, version, |state, _| state.clone()).await?;
+    let state = shop.payments.at_least(&stream, cause.version, |state, _| state.clone()).await?;
     match &state {
         payment::State::Nothing | payment::State::Declined(_) => Ok(Next::Nothing),
         payment::State::Pending(charge) if now() >= charge.deadline => Ok(Next::Nothing),
@@ -211,7 +239,7 @@ async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, versi
                 payment::Command::RecordFailure { retry_at, .. } => Next::At(*retry_at),
                 _ => Next::Nothing,
             };
-            record(shop, &stream, &command).await?;
+            record(shop, &stream, cause, &command).await?;
             Ok(next)
         }
         payment::State::Cancelled(cancelled) => {
@@ -222,7 +250,7 @@ async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, versi
                 Ok(VoidOutcome::Captured { reference }) => {
                     let refund = RefundId(derived_id(charge.idempotency_key, "late-capture"));
                     let command = payment::Command::RecordCapture { amount: charge.amount, gateway_reference: reference, refund };
-                    record(shop, &stream, &command).await?;
+                    record(shop, &stream, cause, &command).await?;
                     Ok(Next::Nothing)
                 }
                 Err(_) => Ok(Next::At(later(charge.attempts + 1))),
@@ -230,10 +258,11 @@ async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, versi
         }
         payment::State::Captured(captured) => {
             for refund in state.pending_refunds() {
-                let request = RefundRequest { idempotency_key: refund.refund.uuid(), charge: captured.charge.idempotency_key, amount: refund.amount };
+                let request =
+                    RefundRequest { idempotency_key: refund.refund.uuid(), charge: captured.charge.idempotency_key, amount: refund.amount };
                 match answer(gateway.refund(&request)).await {
                     Ok(gateway_reference) => {
-                        record(shop, &stream, &payment::Command::RecordRefund { refund: refund.refund, gateway_reference }).await?;
+                        record(shop, &stream, cause, &payment::Command::RecordRefund { refund: refund.refund, gateway_reference }).await?;
                     }
                     Err(_) => return Ok(Next::At(later(3))),
                 }
@@ -279,9 +308,8 @@ fn later(attempt: u32) -> Timestamp {
     now().plus(chrono::Duration::from_std(pause_after(attempt, random)).unwrap_or_default())
 }
 
-async fn record(shop: &Shop, stream: &StreamId, command: &payment::Command) -> Result<(), event_store::Error> {
-    let context = Context::new(now(), "worker:payment");
-    match shop.payments.run(stream, command, &context, |_, _| ()).await {
+async fn record(shop: &Shop, stream: &StreamId, cause: Cause, command: &payment::Command) -> Result<(), event_store::Error> {
+    match shop.payments.run(stream, command, &cause.context(), |_, _| ()).await {
         Ok(_) => Ok(()),
         Err(Failure::Store(failure)) => Err(failure.0),
         Err(refused) => {

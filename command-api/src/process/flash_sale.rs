@@ -18,10 +18,9 @@ pub fn react(event: &Recorded) -> Vec<Reaction> {
             Reaction::Remind(Reminder::SaleStart(allotted.sale, sku.clone()), allotted.starts_at),
             Reaction::Remind(Reminder::SaleEnd(allotted.sale, sku), allotted.ends_at),
         ],
-        StockEvent::AllotmentClosed(closed) if closed.reason == AllotmentEnd::Cancelled => vec![
-            Reaction::Forget(Reminder::SaleStart(closed.sale, sku.clone())),
-            Reaction::Forget(Reminder::SaleEnd(closed.sale, sku)),
-        ],
+        StockEvent::AllotmentClosed(closed) if closed.reason == AllotmentEnd::Cancelled => {
+            vec![Reaction::Forget(Reminder::SaleStart(closed.sale, sku.clone())), Reaction::Forget(Reminder::SaleEnd(closed.sale, sku))]
+        }
         _ => Vec::new(),
     }
 }

@@ -2,12 +2,13 @@
 
 use domain::{order, stock};
 use event_schemas::{
-    Event, Recorded, Timestamp,
+    Event, Recorded, StreamId, Timestamp,
     events::order::{Event as OrderEvent, Line},
-    ids::{OrderId, Sku},
+    ids::{CommandId, OrderId, Sku},
 };
+use uuid::Uuid;
 
-use super::{Known, Reaction, order_of};
+use super::{Known, Reaction, derived_id, order_of};
 
 /// What an order's events ask of the stock of its lines.
 #[must_use]
@@ -20,8 +21,9 @@ pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reactio
     match happened {
         OrderEvent::Confirmed(_) => each(&|_| stock::Command::Commit { order }),
         OrderEvent::Cancelled(cancelled) if !cancelled.was_confirmed => each(&|_| stock::Command::Release { order }),
-        OrderEvent::Cancelled(cancelled) => {
-            let went = purchase.lines.iter().filter(|line| !cancelled.lost.contains(&line.sku));
+        OrderEvent::Cancelled(_) => {
+            // A line whose reservation had ended before its units could leave has nothing to give back.
+            let went = purchase.lines.iter().filter(|line| known.left_stock.contains(&line.sku));
             went.map(|line| {
                 let (quantity, sale, customer) = (line.quantity, line.sale, purchase.customer.clone());
                 let back = stock::Command::Return { order, quantity, return_id: None, sale, customer };
@@ -46,4 +48,10 @@ pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reactio
 #[must_use]
 pub fn when_stock_is_lost(order: OrderId, skus: Vec<Sku>) -> Vec<Reaction> {
     vec![Reaction::Order(order, order::Command::RecordStockLost { skus })]
+}
+
+/// The command that lets the units of a line go when its order is confirmed, as that event's reaction is numbered.
+#[must_use]
+pub fn commit_command(confirmed: Uuid, sku: &Sku) -> CommandId {
+    CommandId(derived_id(confirmed, StreamId::stock(sku).as_str()))
 }

@@ -16,6 +16,8 @@ mod runner;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use domain::{flash_sale as sale, order, payment as pay, stock};
 use event_schemas::{
     Event, Recorded, Timestamp,
@@ -50,6 +52,8 @@ pub struct Known<'a> {
     pub order: &'a order::State,
     /// That order's payment.
     pub payment: &'a pay::State,
+    /// The lines whose units have left stock for the order, where the event is its cancellation after it was confirmed.
+    pub left_stock: &'a HashSet<Sku>,
 }
 
 /// What all process managers together want done about `event` at `now`. Pure: the same event again leads to the same commands, whose ids

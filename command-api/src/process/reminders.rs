@@ -98,7 +98,8 @@ impl Changes {
 
     /// Writes them.
     pub async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let (mut kinds, mut subjects, mut due, mut gone_kinds, mut gone) = (Vec::new(), Vec::new(), Vec::<DateTime<Utc>>::new(), Vec::new(), Vec::new());
+        let (mut kinds, mut subjects, mut due, mut gone_kinds, mut gone) =
+            (Vec::new(), Vec::new(), Vec::<DateTime<Utc>>::new(), Vec::new(), Vec::new());
         for (reminder, change) in &self.0 {
             let (kind, subject) = reminder.row();
             if let Some(at) = change {

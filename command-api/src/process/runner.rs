@@ -4,14 +4,15 @@
 //! batch was answered, so a crash repeats commands and never skips one; repeated commands have the same ids and change nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{
-    Metadata, Recorded, StreamId, Timestamp,
+    Event, Metadata, Recorded, StreamId, Timestamp,
+    events::order::{Event as OrderEvent, OrderCancelled},
     ids::{CommandId, Sku},
 };
 use event_store::{Batch, checkpoint, lease};
@@ -105,7 +106,8 @@ impl Runner {
                     self.see_to_reminders().await?;
                 }
             }
-            gauge!("merx_process_manager_lag").set((self.shop.store.known_head() - self.position) as f64);
+            let lag = self.shop.store.known_head() - self.position;
+            gauge!("merx_process_manager_lag").set(u32::try_from(lag.max(0)).unwrap_or(u32::MAX));
         }
     }
 
@@ -211,16 +213,18 @@ async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Chang
 /// Does all that is to be done about one event.
 async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
     let now = now();
+    let (no_order, no_payment, left_stock) = (order::State::Nothing, payment::State::Nothing, left_stock(shop, event).await?);
+    let nothing = Known { order: &no_order, payment: &no_payment, left_stock: &left_stock };
     let reactions = match order_of(event) {
         Some(order) if event.stream.category() == order::Order::CATEGORY => {
-            let known = |state: &order::State, _| react(Known { order: state, payment: &payment::State::Nothing }, event, now);
+            let known = |state: &order::State, _| react(Known { order: state, ..nothing }, event, now);
             shop.orders.at_least(&StreamId::order(order), event.version, known).await?
         }
         Some(order) => {
-            let known = |state: &payment::State, _| react(Known { order: &order::State::Nothing, payment: state }, event, now);
+            let known = |state: &payment::State, _| react(Known { payment: state, ..nothing }, event, now);
             shop.payments.at_least(&StreamId::payment(order), event.version, known).await?
         }
-        None => react(Known { order: &order::State::Nothing, payment: &payment::State::Nothing }, event, now),
+        None => react(nothing, event, now),
     };
     // Each command of one event is for another stream, so they can be under way together.
     let mut commands = Vec::new();
@@ -236,12 +240,32 @@ async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<
     }
     let lost: Vec<Sku> = future::try_join_all(commands).await?.into_iter().flatten().collect();
     if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
+        tracing::error!(%order, ?lost, "reservations of a confirmed order had ended before its units left stock");
         for reaction in fulfilment::when_stock_is_lost(order, lost) {
             let context = context_of(event, &reaction, now);
             issue(shop, reaction, &context).await?;
         }
     }
     Ok(())
+}
+
+/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
+async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event_store::Error> {
+    let mut left = HashSet::new();
+    let Event::Order(OrderEvent::Cancelled(OrderCancelled { was_confirmed: true, .. })) = &event.event else { return Ok(left) };
+    for stored in shop.store.read_stream(&event.stream, 1, event.version, event.version).await? {
+        let earlier = stored.decode()?;
+        let Event::Order(OrderEvent::Confirmed(_)) = &earlier.event else { continue };
+        let skus = |state: &order::State, _| {
+            state.purchase().map(|purchase| purchase.lines.iter().map(|line| line.sku.clone()).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        for sku in shop.orders.at_least(&event.stream, event.version, skus).await? {
+            if shop.store.position_of(fulfilment::commit_command(earlier.event_id, &sku)).await?.is_some() {
+                left.insert(sku);
+            }
+        }
+    }
+    Ok(left)
 }
 
 fn actor(reaction: &Reaction) -> &'static str {
@@ -286,7 +310,12 @@ async fn issue(shop: &Shop, reaction: Reaction, context: &Context) -> Result<Opt
     Ok(None)
 }
 
-async fn run_on<A: Aggregate>(handler: &Handler<A>, stream: &StreamId, command: &A::Command, context: &Context) -> Result<(), event_store::Error> {
+async fn run_on<A: Aggregate>(
+    handler: &Handler<A>,
+    stream: &StreamId,
+    command: &A::Command,
+    context: &Context,
+) -> Result<(), event_store::Error> {
     settle(handler.run(stream, command, context, |_, _| ()).await, A::CATEGORY)
 }
 

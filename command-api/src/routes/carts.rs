@@ -59,7 +59,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/carts", create)
                 .summary("Create a cart")
-                .tag("buying")
+                .tag("Carts")
                 .body::<NewCart>()
                 .answers::<resource::Cart>(201)
                 .problem(409, "not_for_sale", "A product is archived, or priced in another currency than the cart."),
@@ -67,7 +67,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::put("/v1/carts/{id}/items/{sku}", set_item)
                 .summary("Put a product into a cart, or change how many")
-                .tag("buying")
+                .tag("Carts")
                 .path_param("id", "The cart's id.")
                 .path_param("sku", "The product's SKU.")
                 .body::<Quantity>()
@@ -79,7 +79,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::delete("/v1/carts/{id}/items/{sku}", remove_item)
                 .summary("Take a product out of a cart")
-                .tag("buying")
+                .tag("Carts")
                 .path_param("id", "The cart's id.")
                 .path_param("sku", "The product's SKU.")
                 .answers::<resource::Cart>(200)
@@ -151,9 +151,7 @@ async fn offers_of_cart(
     sku: Option<&Sku>,
     now: Timestamp,
 ) -> Result<(HashMap<Sku, Offer>, Option<Currency>), Problem> {
-    let held = |state: &cart::State, _: i64| {
-        (state.items().iter().map(|item| item.sku.clone()).collect::<Vec<_>>(), state.currency())
-    };
+    let held = |state: &cart::State, _: i64| (state.items().iter().map(|item| item.sku.clone()).collect::<Vec<_>>(), state.currency());
     let ((mut skus, currency), ..) = shop.carts.current(&StreamId::cart(id), held).await.map_err(|error| unstored(&error))?;
     if let Some(sku) = sku.filter(|sku| !skus.contains(sku)) {
         skus.push(sku.clone());

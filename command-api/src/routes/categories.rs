@@ -44,7 +44,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/categories", create)
                 .summary("Create a category")
-                .tag("catalogue")
+                .tag("Catalogue")
                 .body::<NewCategory>()
                 .answers::<resource::Category>(201)
                 .problem(409, "category_taken", "There is a category with this id already. Choose another, or change the one there is."),
@@ -52,7 +52,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::patch("/v1/categories/{id}", change)
                 .summary("Change a category")
-                .tag("catalogue")
+                .tag("Catalogue")
                 .path_param("id", "The category's code.")
                 .body::<CategoryPatch>()
                 .answers::<resource::Category>(200)
@@ -69,7 +69,12 @@ async fn create(State(shop): State<Shop>, write: Write, Json(new): Json<NewCateg
     write.run(&shop.categories, &stream, &command, render).await
 }
 
-async fn change(State(shop): State<Shop>, Path(id): Path<CategoryId>, write: Write, Json(patch): Json<CategoryPatch>) -> Result<Answer, Problem> {
+async fn change(
+    State(shop): State<Shop>,
+    Path(id): Path<CategoryId>,
+    write: Write,
+    Json(patch): Json<CategoryPatch>,
+) -> Result<Answer, Problem> {
     let stream = StreamId::category_of(&id);
     let render = |state: &category::State, version| Draft::changed(version, &state.resource(version)?);
     let CategoryPatch { name, parent } = patch;

@@ -64,12 +64,16 @@ pub(super) fn routes() -> Routes<Shop> {
         Route::post("/v1/carts/{id}/checkout", check_out)
             .summary("Buy what is in a cart")
             .description("Reserves every line or none. The answer shows the order placed; its payment is under way.")
-            .tag("buying")
+            .tag("Carts")
             .path_param("id", "The cart's id.")
             .body::<NewCheckout>()
             .answers::<resource::Order>(201)
             .problem(409, "out_of_stock", "Lines that can't be reserved, each with `requested` and `available`. Nothing is held.")
-            .problem(409, "price_changed", "The total is not the expected one, or a flash sale began or ended: `total`, and the lines that moved.")
+            .problem(
+                409,
+                "price_changed",
+                "The total is not the expected one, or a flash sale began or ended: `total`, and the lines that moved.",
+            )
             .problem(409, "limit_per_customer", "A line would take the customer past a flash sale's limit.")
             .problem(409, "not_for_sale", "Lines that are archived, or priced in another currency.")
             .problem(409, "cart_empty", "The cart holds nothing.")
@@ -79,7 +83,12 @@ pub(super) fn routes() -> Routes<Shop> {
     )
 }
 
-async fn check_out(State(shop): State<Shop>, Path(cart): Path<CartId>, write: Write, Json(new): Json<NewCheckout>) -> Result<Answer, Problem> {
+async fn check_out(
+    State(shop): State<Shop>,
+    Path(cart): Path<CartId>,
+    write: Write,
+    Json(new): Json<NewCheckout>,
+) -> Result<Answer, Problem> {
     let checkout = Checkout {
         cart,
         email: new.email,

@@ -47,7 +47,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/flash-sales", announce)
                 .summary("Announce a flash sale")
-                .tag("flash sales")
+                .tag("Catalogue")
                 .body::<NewFlashSale>()
                 .answers::<resource::FlashSale>(201)
                 .problem(409, "overlapping_sale", "Another flash sale of the SKU runs at that time. Choose another time.")
@@ -56,7 +56,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/flash-sales/{id}/cancel", cancel)
                 .summary("Call a flash sale off")
-                .tag("flash sales")
+                .tag("Catalogue")
                 .path_param("id", "The flash sale's id.")
                 .body::<Nothing>()
                 .answers::<resource::FlashSale>(200)
@@ -87,7 +87,12 @@ async fn announce(State(shop): State<Shop>, write: Write, Json(new): Json<NewFla
     answer.await
 }
 
-async fn cancel(State(shop): State<Shop>, Path(id): Path<FlashSaleId>, write: Write, Json(Nothing {}): Json<Nothing>) -> Result<Answer, Problem> {
+async fn cancel(
+    State(shop): State<Shop>,
+    Path(id): Path<FlashSaleId>,
+    write: Write,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Answer, Problem> {
     let stream = StreamId::flash_sale(id);
     let (sku, ..) = shop
         .flash_sales
@@ -99,9 +104,7 @@ async fn cancel(State(shop): State<Shop>, Path(id): Path<FlashSaleId>, write: Wr
     let now = write.context.now;
     let for_stock = write.context.next();
     let close = stock::Command::CloseAllotment { sale: id, reason: AllotmentEnd::Cancelled };
-    // What it had sold is counted by the stock until the allotment is closed.
-    let counted = |state: &stock::State, _| state.sale(id).map_or((0, 0), |sale| (sale.sold, sale.reserved));
-    let ((sold, reserved), ..) = shop.stock.current(&stock_stream, counted).await.map_err(|error| unstored(&error))?;
+    let (sold, reserved) = counted(&shop, &stock_stream, id).await?;
     let answer = together(
         &shop.store,
         Step { handler: &shop.flash_sales, stream: &stream, command: &flash_sale::Command::Cancel, context: &write.context },
@@ -112,6 +115,21 @@ async fn cancel(State(shop): State<Shop>, Path(id): Path<FlashSaleId>, write: Wr
         },
     );
     answer.await
+}
+
+/// How many units a sale has sold, and how many orders hold. The stock counts them until the allotment is closed, afterwards the read model
+/// alone: nothing is decided on it any more.
+async fn counted(shop: &Shop, stock_stream: &StreamId, id: FlashSaleId) -> Result<(i64, i64), Problem> {
+    let look = |state: &stock::State, _| state.sale(id).map(|sale| (sale.sold, sale.reserved));
+    let (counted, ..) = shop.stock.current(stock_stream, look).await.map_err(|error| unstored(&error))?;
+    if let Some(counted) = counted {
+        return Ok(counted);
+    }
+    let row = sqlx::query!("select sold, reserved from read_model.flash_sales where id = $1", id.uuid())
+        .fetch_optional(shop.store.pool())
+        .await
+        .map_err(|error| unstored(&error.into()))?;
+    Ok(row.map_or((0, 0), |row| (row.sold, row.reserved)))
 }
 
 /// 422 where there is no such product, or its price is in another currency.

@@ -76,7 +76,7 @@ struct NewRefund {
 }
 
 pub(super) fn routes() -> Routes<Shop> {
-    let route = |route: Route<Shop>| route.tag("orders").path_param("id", "The order's id.");
+    let route = |route: Route<Shop>| route.tag("Orders").path_param("id", "The order's id.");
     Routes::new()
         .add(
             route(Route::post("/v1/orders/{id}/cancel", cancel))
@@ -118,7 +118,12 @@ pub(super) fn routes() -> Routes<Shop> {
         )
 }
 
-async fn cancel(State(shop): State<Shop>, Path(id): Path<OrderId>, write: Write, Json(wanted): Json<Cancellation>) -> Result<Answer, Problem> {
+async fn cancel(
+    State(shop): State<Shop>,
+    Path(id): Path<OrderId>,
+    write: Write,
+    Json(wanted): Json<Cancellation>,
+) -> Result<Answer, Problem> {
     let command = order::Command::Cancel { note: wanted.reason.filter(|reason| !reason.is_empty()) };
     changed(&shop, id, &write, &command).await
 }
@@ -129,7 +134,12 @@ async fn ship(State(shop): State<Shop>, Path(id): Path<OrderId>, write: Write, J
     created(&shop, id, &write, &command).await
 }
 
-async fn deliver(State(shop): State<Shop>, Path(id): Path<OrderId>, write: Write, Json(delivery): Json<Delivery>) -> Result<Answer, Problem> {
+async fn deliver(
+    State(shop): State<Shop>,
+    Path(id): Path<OrderId>,
+    write: Write,
+    Json(delivery): Json<Delivery>,
+) -> Result<Answer, Problem> {
     changed(&shop, id, &write, &order::Command::Deliver { shipment: delivery.shipment }).await
 }
 

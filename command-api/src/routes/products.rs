@@ -108,7 +108,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/products", create)
                 .summary("Create a product")
-                .tag("catalogue")
+                .tag("Catalogue")
                 .body::<NewProduct>()
                 .answers::<resource::Product>(201)
                 .problem(409, "sku_taken", "There is a product with this SKU already. Choose another, or change the one there is."),
@@ -116,7 +116,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::patch("/v1/products/{sku}", change)
                 .summary("Change a product")
-                .tag("catalogue")
+                .tag("Catalogue")
                 .path_param("sku", "The product's SKU.")
                 .body::<ProductPatch>()
                 .answers::<resource::Product>(200),
@@ -154,9 +154,8 @@ async fn change(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Js
         price: patch.price,
         archived: patch.status.map(|status| status == ProductStatus::Archived),
     };
-    let render = |state: &product::State, version| {
-        Draft::changed(version, &state.resource(version, stock.clone(), rating.clone(), sale.clone())?)
-    };
+    let render =
+        |state: &product::State, version| Draft::changed(version, &state.resource(version, stock.clone(), rating.clone(), sale.clone())?);
     write.run(&shop.products, &StreamId::product(&sku), &product::Command::Change(Box::new(change)), render).await
 }
 

@@ -36,7 +36,7 @@ pub(super) fn routes() -> Routes<Shop> {
     Routes::new().add(
         Route::post("/v1/products/{sku}/reviews", post)
             .summary("Review a product")
-            .tag("catalogue")
+            .tag("Catalogue")
             .path_param("sku", "The product's SKU.")
             .body::<NewReview>()
             .answers::<resource::Review>(201),

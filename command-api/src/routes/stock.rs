@@ -40,7 +40,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/stock/{sku}/receipts", receive)
                 .summary("Receive units")
-                .tag("stock")
+                .tag("Stock")
                 .path_param("sku", "The product's SKU.")
                 .body::<NewReceipt>()
                 .answers::<resource::Stock>(201)
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Routes<Shop> {
         .add(
             Route::post("/v1/stock/{sku}/adjustments", adjust)
                 .summary("Correct what is on hand")
-                .tag("stock")
+                .tag("Stock")
                 .path_param("sku", "The product's SKU.")
                 .body::<NewAdjustment>()
                 .answers::<resource::Stock>(201)

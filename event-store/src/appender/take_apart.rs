@@ -17,7 +17,7 @@ const AHEAD_IN_GROUP: i64 = 0;
 
 /// Whether a group failed since something in it is in the log already, or does not go on where a stream ended.
 pub(super) fn is_collision(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "MX001")
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "23505" || code == "MX001")
 }
 
 /// What the log holds of the things that a group is about.
@@ -61,7 +61,8 @@ pub(super) async fn look_up(connection: &mut PgConnection, group: &[Waiting]) ->
     .fetch_all(&mut *connection)
     .await?;
     let scopes: Vec<&[u8]> = group.iter().filter_map(|w| w.unit.answer.as_ref()).map(|answer| answer.scope.as_slice()).collect();
-    let taken = sqlx::query_scalar!("select scope from idempotency_keys where scope = any($1)", &scopes as &[&[u8]]).fetch_all(connection).await?;
+    let taken =
+        sqlx::query_scalar!("select scope from idempotency_keys where scope = any($1)", &scopes as &[&[u8]]).fetch_all(connection).await?;
     Ok(Found {
         versions: versions.into_iter().map(|row| (row.stream_id, row.version)).collect(),
         commands: commands.into_iter().map(|row| (row.first_id, row.position)).collect(),
@@ -92,12 +93,13 @@ impl Found {
 
     fn verdict(&self, waiting: &Waiting) -> Verdict {
         let unit = &waiting.unit;
-        if unit.parts.iter().any(|part| part.lineage.is_severed()) {
-            return Verdict::Refused(Error::Conflict);
-        }
+        // First of all: where the connection broke, the whole group may have been committed, also what hangs on another of its units.
         let repeated = unit.parts.iter().filter_map(|part| self.commands.get(&part.command.uuid())).max();
         if let Some(position) = repeated {
             return if *position == AHEAD_IN_GROUP { Verdict::Refused(Error::Conflict) } else { Verdict::Repeated(*position) };
+        }
+        if unit.parts.iter().any(|part| part.lineage.is_severed()) {
+            return Verdict::Refused(Error::Conflict);
         }
         if unit.answer.as_ref().is_some_and(|answer| self.scopes.contains(answer.scope.as_slice())) {
             return Verdict::Refused(Error::KeyTaken);

@@ -3,27 +3,31 @@
 //! `NOTIFY` takes a lock that is global to the cluster until its transaction ends, so it never stands in an append: it is sent once
 //! for whatever was committed in the last few milliseconds, from another connection. Nobody relies on it: the poll is the truth.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 
-use super::{Hub, POLL_INTERVAL};
+use super::{Hub, HubInner, POLL_INTERVAL};
 
 /// The shortest time between two signals of one process.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(10);
 const CHANNEL: &str = "merx_log";
 
-/// Starts the tasks that signal, listen and poll. They end with the runtime or when only they hold the hub.
+/// Starts the tasks that signal, listen and poll. They end with the runtime, or when nobody else holds the hub.
 pub(super) fn start(hub: &Hub) {
-    tokio::spawn(signal(hub.clone()));
-    tokio::spawn(listen(hub.clone()));
+    tokio::spawn(signal(Arc::downgrade(&hub.inner), hub.inner.committed.subscribe()));
+    tokio::spawn(listen(Arc::downgrade(&hub.inner)));
 }
 
-async fn signal(hub: Hub) {
-    let mut committed = hub.inner.committed.subscribe();
+async fn signal(hub: Weak<HubInner>, mut committed: watch::Receiver<i64>) {
     while committed.changed().await.is_ok() {
         let head = *committed.borrow_and_update();
-        let sent = sqlx::query_scalar!(r#"select pg_notify('merx_log', $1::text)::text"#, head.to_string()).fetch_one(&hub.inner.pool).await;
+        let Some(pool) = hub.upgrade().map(|hub| hub.pool.clone()) else { return };
+        let sent = sqlx::query_scalar!(r#"select pg_notify('merx_log', $1::text)::text"#, head.to_string()).fetch_one(&pool).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "the signal that the log has grown was not sent");
         }
@@ -31,9 +35,10 @@ async fn signal(hub: Hub) {
     }
 }
 
-async fn listen(hub: Hub) {
+async fn listen(hub: Weak<HubInner>) {
     let mut listener = None;
     loop {
+        let Some(hub) = hub.upgrade().map(|inner| Hub { inner }) else { return };
         if listener.is_none() {
             listener = connect(&hub).await;
         }
@@ -44,16 +49,14 @@ async fn listen(hub: Hub) {
             }
         };
         match tokio::time::timeout(POLL_INTERVAL, heard).await {
-            Ok(Ok(notification)) => {
-                if let Ok(head) = notification.payload().parse() {
-                    hub.advance(head);
-                }
-            }
+            // Anybody may send a signal: it is a reason to look, no more.
+            Ok(Ok(notification)) if notification.payload().parse().is_ok_and(|head: i64| head <= hub.head()) => {}
+            Ok(Err(_)) | Err(_) if hub.inner.pool.is_closed() => return,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the connection that listens for appends is lost");
                 listener = None;
             }
-            Err(_) => {
+            Ok(Ok(_)) | Err(_) => {
                 if let Err(error) = hub.poll().await {
                     tracing::warn!(%error, "the head of the log can't be read");
                     tokio::time::sleep(Duration::from_secs(1)).await;

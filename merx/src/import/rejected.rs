@@ -56,6 +56,7 @@ impl Rejections {
     }
 
     /// The first ones, by line.
+    #[cfg(test)]
     pub fn listed(&self) -> &[Rejection] {
         &self.listed
     }

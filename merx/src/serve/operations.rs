@@ -12,7 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use gateway::{Json, Problem, Route, Routes, metrics::Handle};
+use gateway::{Json, Path, Problem, Route, Routes, metrics::Handle, problem::Kind};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -48,9 +48,9 @@ impl Health {
 /// The operator's routes.
 pub fn routes(health: Health) -> Routes {
     Routes::new()
-        .add(Route::get("/healthz", alive).summary("Is the process alive").tag("operations").answers::<Value>(200))
-        .add(Route::get("/readyz", ready).summary("Is every role up").tag("operations").answers::<Value>(200))
-        .add(Route::get("/metrics", metrics).summary("Metrics, in Prometheus text").tag("operations").answers_with(200, "text/plain"))
+        .add(Route::get("/healthz", alive).summary("Is the process alive").tag("Operations").answers::<Value>(200))
+        .add(Route::get("/readyz", ready).summary("Is every role up").tag("Operations").answers::<Value>(200))
+        .add(Route::get("/metrics", metrics).summary("Metrics, in Prometheus text").tag("Operations").answers_with(200, "text/plain"))
         .with_state(health)
 }
 
@@ -60,7 +60,28 @@ pub fn openapi(document: Arc<Value>) -> Routes {
         let document = document.clone();
         async move { Json(document.as_ref().clone()) }
     };
-    Routes::new().add(Route::get("/openapi.json", answer).summary("This description").tag("operations").answers::<Value>(200))
+    Routes::new().add(Route::get("/openapi.json", answer).summary("This description").tag("Operations").answers::<Value>(200))
+}
+
+/// What the `type` of every problem points to.
+pub fn problems(kinds: Vec<Kind>) -> Routes {
+    let kinds = Arc::new(kinds);
+    let all = kinds.clone();
+    let list = move || {
+        let kinds = all.clone();
+        async move { Json(json!({"items": *kinds})) }
+    };
+    let one = move |Path(code): Path<String>| {
+        let kind = kinds.iter().find(|kind| kind.code == code).copied();
+        async move { kind.map(Json).ok_or_else(|| Problem::not_found(format!("There is no problem of the code {code}."))) }
+    };
+    Routes::new().add(Route::get("/problems", list).summary("Every refusal there is").tag("Operations").answers::<Value>(200)).add(
+        Route::get("/problems/{code}", one)
+            .summary("What a refusal means")
+            .tag("Operations")
+            .path_param("code", "Its code.")
+            .answers::<Value>(200),
+    )
 }
 
 async fn alive() -> Json<Value> {

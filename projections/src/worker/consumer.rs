@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Error, Projection};
 
 /// The most positions of a batch.
-const BATCH_POSITIONS: usize = 4_000;
+const BATCH_POSITIONS: usize = 8_000;
 /// This many positions away from the head, the next batch is read while one is applied, and there is no pause between batches.
 const BEHIND_POSITIONS: i64 = 1_000;
 /// The shortest time between two batches near the head: under load events gather for as long, and Postgres has less to do.

@@ -6,8 +6,8 @@ use crate::{
 };
 
 fn description(title: &str, category: Option<&str>) -> Value {
-    json!({"sku": "A", "title": title, "description": null, "category": category, "brand": "Merx", "images": [], "attributes": {"colour": "white"},
-           "metadata": {}, "price": gbp("2.5")})
+    json!({"sku": "A", "title": title, "description": null, "category": category, "brand": "Merx", "images": [],
+           "attributes": {"colour": "white"}, "metadata": {}, "price": gbp("2.5")})
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ fn timeline(row: &Value) -> Vec<(&str, Option<&str>)> {
 async fn a_placed_order_shows_what_was_bought() {
     let Some(row) = row_after(&[("OrderPlaced", placed())]).await else { return };
     let money = |amount: &str| gbp(amount);
-    let item = |sku: &str, quantity: u32, total: &str| json!({"sku": sku, "title": format!("The {sku}"), "quantity": quantity, "unit_price": money("1"), "line_total": money(total)});
+    let item = |sku: &str, quantity: u32, total: &str| {
+        json!({"sku": sku, "title": format!("The {sku}"), "quantity": quantity, "unit_price": money("1"),
+               "line_total": money(total)})
+    };
     let document = json!({
         "id": id(1), "cart": id(99), "status": "placed", "email": "Ann@Shop.example",
         "shipping_address": {"name": "Ann", "line1": "1 High St", "city": "Leeds", "country": "GB"},

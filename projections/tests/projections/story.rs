@@ -167,8 +167,8 @@ fn sale() -> Vec<Step> {
 
 fn product() -> Vec<Step> {
     let of = "product-A".to_owned();
-    let described = json!({"sku": "A", "title": "Lamp", "description": null, "category": null, "brand": null, "images": [], "attributes": {},
-        "metadata": {}, "price": gbp("2.5")});
+    let described = json!({"sku": "A", "title": "Lamp", "description": null, "category": null, "brand": null, "images": [],
+        "attributes": {}, "metadata": {}, "price": gbp("2.5")});
     vec![
         (of.clone(), "ProductCreated", described),
         (of.clone(), "ProductRepriced", json!({"from": gbp("2.5"), "to": gbp("3")})),

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::{
     client::{Answer, Client},
-    shop::{Shop, address, buy, cart, check_out, checkout_body, confirmed, money, product, receive, stock_becomes, unique},
+    shop::{
+        Shop, address, buy, cart, check_out, checkout_body, confirmed, items, money, product, receive, running_sale, stock_becomes, unique,
+    },
 };
 
 /// An accepted write has all that writes answer with, and its `Location` shows the resource.
@@ -82,16 +84,16 @@ async fn a_write_for_an_old_version_is_refused_and_changes_nothing() {
 async fn a_cart_that_moved_is_not_checked_out_and_nothing_is_held() {
     let Some(shop) = Shop::open().await else { return };
     let sku = product(&shop, "2", 10).await;
-    let cart = cart(&shop, &[(&sku, 1)]).await;
-    let line = format!("/v1/carts/{cart}/items/{sku}");
-    shop.put(&line, json!({"quantity": 2})).if_match(1).await.expect(200);
-    shop.put(&line, json!({"quantity": 3})).if_match(1).await.refused(412, "version_mismatch");
-    shop.delete(&line).if_match(1).await.refused(412, "version_mismatch");
-    let check_out = format!("/v1/carts/{cart}/checkout");
-    shop.post(&check_out, checkout_body("tok_down")).if_match(1).await.refused(412, "version_mismatch");
+    let made = shop.post("/v1/carts", json!({"currency": "GBP", "items": items(&[(&sku, 1)])})).await.expect(201);
+    let line = format!("/v1/carts/{}/items/{sku}", made.id());
+    let moved = shop.put(&line, json!({"quantity": 2})).if_match(made.version()).await.expect(200);
+    shop.put(&line, json!({"quantity": 3})).if_match(made.version()).await.refused(412, "version_mismatch");
+    shop.delete(&line).if_match(made.version()).await.refused(412, "version_mismatch");
+    let check_out = format!("/v1/carts/{}/checkout", made.id());
+    shop.post(&check_out, checkout_body("tok_down")).if_match(made.version()).await.refused(412, "version_mismatch");
     let stock = shop.post(&format!("/v1/stock/{sku}/adjustments"), json!({"quantity": 1, "reason": "found"})).await.expect(201);
     assert_eq!((&stock["available"], &stock["reserved"]), (&json!(11), &json!(0)));
-    shop.post(&check_out, checkout_body("tok_down")).if_match(2).await.expect(201);
+    shop.post(&check_out, checkout_body("tok_down")).if_match(moved.version()).await.expect(201);
 }
 
 #[tokio::test]
@@ -108,7 +110,7 @@ async fn an_order_and_a_sale_that_moved_are_not_changed() {
     shop.post(&format!("{path}/refunds"), refund).if_match(version - 1).await.refused(412, "version_mismatch");
     let shipped = shop.post(&format!("{path}/shipments"), shipment()).if_match(version).await.expect(201);
     assert_eq!(shipped.version(), version + 1);
-    let sale = json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": 2, "price": money("1")});
+    let sale = running_sale(&sku, 2);
     let sale = format!("/v1/flash-sales/{}/cancel", shop.post("/v1/flash-sales", sale).await.expect(201).id());
     shop.post(&sale, json!({})).if_match(7).await.refused(412, "version_mismatch");
     shop.post(&sale, json!({})).if_match(1).await.expect(200);
@@ -121,7 +123,7 @@ async fn what_the_client_has_is_not_sent_again() {
     shop.post("/v1/categories", json!({"id": category, "name": "Home"})).await.expect(201);
     let order = buy(&shop, &[(&sku, 1)], "tok_down").await.expect(201);
     let cart = cart(&shop, &[(&sku, 1)]).await;
-    let sale = json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": 2, "price": money("1")});
+    let sale = running_sale(&sku, 2);
     let sale = shop.post("/v1/flash-sales", sale).await.expect(201);
     let paths = [
         format!("/v1/products/{sku}"),

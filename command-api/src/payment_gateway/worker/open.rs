@@ -64,6 +64,9 @@ impl Open {
         let open: HashSet<OrderId> = self.waiting.keys().chain(busy).copied().collect();
         let added: Vec<String> = open.difference(&self.written).map(ToString::to_string).collect();
         let gone: Vec<String> = self.written.difference(&open).map(ToString::to_string).collect();
+        if added.is_empty() && gone.is_empty() && position == self.position {
+            return Ok(());
+        }
         let at: DateTime<Utc> = now().utc();
         let mut transaction = pool.begin().await?;
         sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;

@@ -1,0 +1,107 @@
+//! Who works, and how far they have come.
+
+use std::time::Duration;
+
+use event_store::{checkpoint, lease};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database::Database;
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_its_fence_grows_with_each_change() {
+    let Some(database) = Database::make().await else { return };
+    let (pool, one, other) = (&database.pool, Uuid::now_v7(), Uuid::now_v7());
+    let acquire = async |holder| lease::acquire(pool, "work", holder).await.unwrap();
+    assert_eq!(acquire(one).await, Some(1));
+    assert_eq!(acquire(one).await, Some(1), "renewed");
+    assert_eq!(acquire(other).await, None);
+    assert_eq!(lease::acquire(pool, "other work", other).await.unwrap(), Some(1), "each name by itself");
+    lease::release(pool, "work", other).await.unwrap();
+    assert_eq!(acquire(other).await, None, "who does not hold it can't give it back");
+    lease::release(pool, "work", one).await.unwrap();
+    assert_eq!(acquire(other).await, Some(2), "given back, it is free at once");
+    lease::release(pool, "work", other).await.unwrap();
+    assert_eq!(acquire(other).await, Some(2), "the same holder again");
+    assert_eq!(acquire(one).await, None);
+    // As after five seconds without renewal.
+    sqlx::query("update leases set expires_at = now() - interval '1 millisecond'").execute(pool).await.unwrap();
+    assert_eq!(acquire(one).await, Some(3));
+    assert_eq!(acquire(other).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_ask_for_a_lease_at_once_and_one_gets_it() {
+    let Some(database) = Database::make().await else { return };
+    for name in ["a", "b", "c"] {
+        let asking: Vec<_> = (0..20)
+            .map(|_| {
+                let pool = database.pool.clone();
+                tokio::spawn(async move { lease::acquire(&pool, name, Uuid::now_v7()).await.unwrap() })
+            })
+            .collect();
+        let mut got = 0;
+        for asker in asking {
+            got += u32::from(asker.await.unwrap().is_some());
+        }
+        assert_eq!(got, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_hands_over_at_once_and_who_dies_after_the_lease_has_run_out() {
+    let Some(database) = Database::make().await else { return };
+    let pool = &database.pool;
+    let (stop, never) = (CancellationToken::new(), CancellationToken::new());
+    let mut first = lease::keep(pool.clone(), "work".into(), Uuid::now_v7(), stop.clone());
+    first.wait_for(|held| *held).await.unwrap();
+    let mut second = lease::keep(pool.clone(), "work".into(), Uuid::now_v7(), never.clone());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(*first.borrow() && !*second.borrow(), "one at a time");
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(2), second.wait_for(|held| *held)).await.expect("handed over").unwrap();
+    assert!(!*first.borrow());
+    // Somebody takes it and dies: nobody renews.
+    never.cancel();
+    second.wait_for(|held| !*held).await.unwrap();
+    database.until("select expires_at = '-infinity' from leases").await;
+    assert_eq!(lease::acquire(pool, "work", Uuid::now_v7()).await.unwrap(), Some(3));
+    let mut third = lease::keep(pool.clone(), "work".into(), Uuid::now_v7(), CancellationToken::new());
+    assert!(tokio::time::timeout(lease::LEASE_TIME.mul_f32(0.8), third.wait_for(|held| *held)).await.is_err(), "too early");
+    tokio::time::timeout(Duration::from_secs(3), third.wait_for(|held| *held)).await.expect("taken over").unwrap();
+}
+
+#[tokio::test]
+async fn a_checkpoint_moves_only_from_where_it_stood() {
+    let Some(database) = Database::make().await else { return };
+    let pool = &database.pool;
+    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 0);
+    let advance = async |from, to| {
+        let mut transaction = pool.begin().await.unwrap();
+        let moved = checkpoint::advance(&mut transaction, "consumer", from, to).await.unwrap();
+        transaction.commit().await.unwrap();
+        moved
+    };
+    assert!(advance(0, 10).await);
+    assert!(!advance(0, 10).await, "somebody else has moved it");
+    assert!(!advance(9, 20).await);
+    assert!(advance(10, 20).await);
+    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 20);
+    let mut rolled_back = pool.begin().await.unwrap();
+    assert!(checkpoint::advance(&mut rolled_back, "consumer", 20, 30).await.unwrap());
+    rolled_back.rollback().await.unwrap();
+    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 20, "it moves with what is written, or not at all");
+    let mut transaction = pool.begin().await.unwrap();
+    assert!(!checkpoint::advance(&mut transaction, "nobody", 0, 1).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_is_taken_by_one_at_a_time() {
+    let Some(database) = Database::make().await else { return };
+    let (one, other) = (database.store().await, database.store().await);
+    let turn = one.take_turn("tree").await.unwrap();
+    drop(one.take_turn("another").await.unwrap());
+    assert!(tokio::time::timeout(Duration::from_millis(300), other.take_turn("tree")).await.is_err());
+    drop(turn);
+    assert!(tokio::time::timeout(Duration::from_secs(5), other.take_turn("tree")).await.expect("given back").is_ok());
+}
