@@ -95,7 +95,7 @@ fn words(text: &str) -> String {
 }
 
 #[test]
-fn every_file_is_of_a_query_that_there_is_and_every_query_has_one() {
+fn every_file_is_of_a_query_that_there_is() {
     let mut texts = Vec::new();
     sources(&root(), &mut texts);
     let texts: Vec<String> = texts.iter().map(|text| words(&text.replace("\\\"", "\"").replace("\\\n", "\n"))).collect();

@@ -7,7 +7,7 @@ use event_schemas::{Event, Recorded, Timestamp, events::order::Event as OrderEve
 use super::{Known, Reaction, Reminder, order_of};
 
 /// How long a checkout may take to place its order, in seconds.
-pub const PLACEMENT_LIMIT_S: i64 = 60;
+pub const PLACEMENT_LIMIT_S: i64 = 15;
 
 /// What an order's events ask for.
 #[must_use]

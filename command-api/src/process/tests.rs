@@ -160,7 +160,7 @@ fn cancel_payment() -> Reaction {
 
 #[test]
 fn a_submitted_order_is_looked_at_again_until_it_is_placed_or_rejected() {
-    given([submitted()]).when(submitted()).then([Reaction::Remind(Reminder::Placement(ORDER), t(160))]);
+    given([submitted()]).when(submitted()).then([Reaction::Remind(Reminder::Placement(ORDER), t(115))]);
     given([submitted(), placed()]).when(submitted()).then([]);
     given([submitted(), rejected()]).when(submitted()).then([]);
     given([submitted(), placed()]).when(placed()).then([Reaction::Forget(Reminder::Placement(ORDER))]);
