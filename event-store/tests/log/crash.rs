@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -17,14 +17,15 @@ use crate::database::{Database, answer, appended, part, part_of, stream};
 const CUT: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
     where datname = current_database() and query like '%update log_head%' and pid <> pg_backend_pid()";
 
-/// Cuts the appenders' connections until told to stop; how many.
-async fn cut(pool: PgPool, stop: Arc<AtomicBool>) -> i64 {
-    let mut cuts = 0;
+/// How many connections are cut before it is enough.
+const CUTS: i64 = 50;
+
+/// Cuts the appenders' connections until told to stop, and counts them in `cuts`.
+async fn cut(pool: PgPool, cuts: Arc<AtomicI64>, stop: Arc<AtomicBool>) {
     while !stop.load(Relaxed) {
         tokio::time::sleep(Duration::from_millis(7)).await;
-        cuts += sqlx::query_scalar::<_, i64>(CUT).fetch_one(&pool).await.unwrap();
+        cuts.fetch_add(sqlx::query_scalar::<_, i64>(CUT).fetch_one(&pool).await.unwrap(), Relaxed);
     }
-    cuts
 }
 
 /// A chain of commands on one stream, each submitted before the one before is answered, as a handler does; the answered ones.
@@ -55,17 +56,24 @@ async fn what_was_acknowledged_is_there_once_however_often_the_connection_breaks
     let Some(database) = Database::make().await else { return };
     let stores = [database.store().await, database.store().await];
     let (stop, stop_cutting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let cutter = tokio::spawn(cut(database.pool.clone(), stop_cutting.clone()));
+    let cuts = Arc::new(AtomicI64::new(0));
+    let cutter = tokio::spawn(cut(database.pool.clone(), cuts.clone(), stop_cutting.clone()));
     let tasks: Vec<_> = (0..16).map(|n| tokio::spawn(chain(stores[n % 2].clone(), format!("s{}", n % 12), stop.clone()))).collect();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let enough = async {
+        while cuts.load(Relaxed) < CUTS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // However slow the machine is, and however long the appender pauses between two tries.
+    tokio::time::timeout(Duration::from_secs(120), enough).await.expect("connections are cut");
     stop.store(true, Relaxed);
     let mut acknowledged = Vec::new();
     for task in tasks {
         acknowledged.extend(tokio::time::timeout(Duration::from_secs(30), task).await.expect("everybody has an answer").unwrap());
     }
     stop_cutting.store(true, Relaxed);
-    assert!(cutter.await.unwrap() > 50, "hardly any connection was cut");
-    assert!(acknowledged.len() > 100, "hardly anything was acknowledged: {}", acknowledged.len());
+    cutter.await.unwrap();
+    assert!(!acknowledged.is_empty(), "nothing was acknowledged");
     database.assert_whole().await;
     let (ids, positions): (Vec<Uuid>, Vec<i64>) = acknowledged.iter().copied().unzip();
     let there: i64 = sqlx::query_scalar("select count(*) from unnest($1::uuid[], $2::bigint[]) as a (id, position) join events e on e.event_id = a.id and e.position = a.position")
