@@ -15,7 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use gateway::{Credential, IdempotencyKey, Problem};
+use gateway::{Credential, IdempotencyKey, Problem, problem::Kind};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,20 @@ const KEPT: chrono::Duration = chrono::Duration::days(7);
 const REMOVAL_INTERVAL: Duration = Duration::from_hours(1);
 /// The most rows of one removal.
 const REMOVAL_ROWS: i64 = 10_000;
+
+/// What a key may be refused for, on any write.
+pub const PROBLEMS: [Kind; 2] = [
+    Kind {
+        code: "idempotency_key_in_use",
+        status: 409,
+        meaning: "Another request with this `Idempotency-Key` was accepted meanwhile. Send it again for its answer.",
+    },
+    Kind {
+        code: "idempotency_key_reused",
+        status: 422,
+        meaning: "This `Idempotency-Key` was used for another request: another method, path or body. Use a new key for a new request.",
+    },
+];
 
 type Turns = Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>;
 

@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, middleware, serve::ListenerExt};
 use command_api::{Settings, Shop, idempotency};
-use gateway::Routes;
+use gateway::{Routes, problem::Kind};
 use query_api::Queries;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
@@ -172,7 +172,7 @@ fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Ro
     }
     let everything = everything(shop, queries, health);
     let document = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
-    let routes = routes.merge(operations::openapi(Arc::new(document))).merge(operations::problems(everything.problems()));
+    let routes = routes.merge(operations::openapi(Arc::new(document))).merge(operations::problems(problems(&everything)));
     let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
     gateway::request::layer(routes.into_router().layer(idempotent))
 }
@@ -180,6 +180,14 @@ fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Ro
 /// Every route there is, whichever this process answers: what clients are told of.
 fn everything(shop: &Shop, queries: &Queries, health: &Health) -> Routes {
     operations::routes(health.clone()).merge(command_api::routes(shop.clone())).merge(query_api::routes(queries.clone()))
+}
+
+/// Every refusal there is, by status and code.
+fn problems(routes: &Routes) -> Vec<Kind> {
+    let mut kinds = routes.problems();
+    kinds.extend(idempotency::PROBLEMS);
+    kinds.sort_by_key(|kind| (kind.status, kind.code));
+    kinds
 }
 
 async fn load_demo(wanted: bool, shop: &Shop) -> Result<(), import::Error> {

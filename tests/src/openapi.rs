@@ -148,3 +148,20 @@ const CONTRACT: &[&str] = &[
     "get /readyz",
     "get /metrics",
 ];
+
+#[tokio::test]
+async fn the_page_of_problems_lists_what_the_server_refuses_for() {
+    let Some(shop) = Shop::open().await else { return };
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/problems.md")).expect("docs/problems.md");
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    let answer = shop.get("/problems").await.expect(200);
+    let kinds = answer.body["items"].as_array().expect("items");
+    let row = |kind: &Value| {
+        let text = |name: &str| kind[name].as_str().unwrap_or_default().to_owned();
+        format!("| {} | `{}` | {} |", kind["status"], text("code"), text("meaning"))
+    };
+    let told: Vec<String> = kinds.iter().map(row).collect();
+    assert_eq!(listed, told, "docs/problems.md is not what GET /problems says");
+    let one = shop.get("/problems/out_of_stock").await.expect(200);
+    assert_eq!(one.body["status"], 409, "{}", one.body);
+}
