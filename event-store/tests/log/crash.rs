@@ -65,7 +65,7 @@ async fn what_was_acknowledged_is_there_once_however_often_the_connection_breaks
         }
     };
     // However slow the machine is, and however long the appender pauses between two tries.
-    tokio::time::timeout(Duration::from_secs(120), enough).await.expect("connections are cut");
+    tokio::time::timeout(Duration::from_mins(2), enough).await.expect("connections are cut");
     stop.store(true, Relaxed);
     let mut acknowledged = Vec::new();
     for task in tasks {
