@@ -138,9 +138,10 @@ async fn what_others_commit_arrives_without_any_signal() {
     let store = database.store().await;
     let insert = "with head as (update log_head set position = position + 1 returning position)
          insert into events (position, stream_id, version, event_id, type, schema_version, payload, metadata, recorded_at, hash)
-         select position, 'stock-A', 1, gen_random_uuid(), 'StockReceived', 1, '{\"quantity\":1,\"reference\":\"\"}',
-                '{\"command_id\":\"01920000-0000-7000-8000-000000000000\",\"correlation_id\":\"01920000-0000-7000-8000-000000000000\",\"causation_id\":null,\"actor\":\"x\"}',
-                now(), sha256('x') from head";
+         select position, 'stock-A', 1, id, 'StockReceived', 1, data, meta, now(),
+                event_hash('stock-A', 1, id, 'StockReceived', 1::smallint, now(), meta, data)
+         from head, (select '01920000-0000-7000-8000-000000000000'::uuid as id, '{\"quantity\":1,\"reference\":\"\"}'::json as data,
+                '{\"command_id\":\"01920000-0000-7000-8000-000000000000\",\"correlation_id\":\"01920000-0000-7000-8000-000000000000\",\"causation_id\":null,\"actor\":\"x\"}'::json as meta) e";
     sqlx::query(insert).execute(&database.pool).await.unwrap();
     let batch = tokio::time::timeout(Duration::from_secs(2), store.feed(STOCK).next(0, 10)).await.expect("the poll finds it").unwrap();
     assert_positions(&batch.events, 1, 1);

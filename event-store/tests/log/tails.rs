@@ -75,7 +75,9 @@ async fn a_stream_that_can_not_be_read_spoils_no_other_answer() {
     appended(&store.append(Unit::of(part(&stream("good"), 0, 2))).await);
     let insert = "with head as (update log_head set position = position + 1 returning position)
          insert into events (position, stream_id, version, event_id, type, schema_version, payload, metadata, recorded_at, hash)
-         select position, 'stock-bad', 1, gen_random_uuid(), 'StockEaten', 1, '{}', '{}', now(), sha256('x') from head";
+         select position, 'stock-bad', 1, id, 'StockEaten', 1, '{}', '{}', now(),
+                event_hash('stock-bad', 1, id, 'StockEaten', 1::smallint, now(), '{}', '{}')
+         from head, (select gen_random_uuid() as id) i";
     sqlx::query(insert).execute(&database.pool).await.unwrap();
     let (bad, (good, nothing)) = (stream("bad"), (stream("good"), stream("nothing")));
     let (bad, good, nothing) = tokio::join!(store.tail(&bad, 0), store.tail(&good, 0), store.tail(&nothing, 0));
