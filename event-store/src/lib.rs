@@ -8,6 +8,8 @@
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`lease`]: which of several servers works for a name
 //! - [`hash`]: the canonical encoding of an event and its hash
+//! - [`verify`]: whether the log is whole
+//! - [`program`]: whether this program knows all that stands in a database
 
 pub mod append;
 mod appender;
@@ -17,8 +19,10 @@ pub mod feed;
 pub mod hash;
 pub mod lease;
 mod lineage;
+pub mod program;
 pub mod read;
 pub mod tails;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ mod import;
 mod import_command;
 mod postgres;
 mod serve;
+mod verify;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -39,6 +40,8 @@ enum Command {
     Import(import_command::Options),
     /// Print the log, one JSON event a line.
     Events(events::Options),
+    /// Read the whole log and say whether it is whole: no gaps, every hash right, no checkpoint beyond its end.
+    Verify(verify::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
             Command::Serve(options) => serve::run(options).await.map_err(|error| failed(&error)),
             Command::Import(options) => import_command::run(options).await.map_err(|error| failed(&*error)),
             Command::Events(options) => events::run(options).await.map_err(|error| failed(&*error)),
+            Command::Verify(options) => verify::run(options).await.map_err(|error| failed(&*error)),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

@@ -11,5 +11,7 @@ mod feed;
 mod group;
 mod hammer;
 mod law;
+mod program;
 mod read;
 mod tails;
+mod verify;
