@@ -27,9 +27,9 @@ pub enum Error {
     /// The server does not answer, or not to us.
     #[error("the database can't be reached: {0}. Is the server up, and does DATABASE_URL name it rightly?")]
     Unreachable(sqlx::Error),
-    /// The tables can't be brought up to date.
-    #[error("the database can't be migrated: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The tables can't be brought up to date, or are those of a newer program.
+    #[error(transparent)]
+    Program(#[from] event_store::program::Error),
     /// The log can't be opened.
     #[error(transparent)]
     Log(#[from] event_store::Error),
@@ -76,8 +76,12 @@ impl Database {
             .connect_with(options.application_name("merx"))
             .await
             .map_err(Error::Unreachable)?;
-        event_store::MIGRATIONS.run(&pool).await?;
-        Ok(Self { pool, cluster })
+        let database = Self { pool, cluster };
+        if let Err(error) = event_store::program::prepare(&database.pool, env!("CARGO_PKG_VERSION")).await {
+            database.close().await;
+            return Err(error.into());
+        }
+        Ok(database)
     }
 
     /// The log in it.
