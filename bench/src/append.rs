@@ -1,7 +1,7 @@
 //! Single events onto many streams, half of them new: `EventStore::append` beside functions in the database that check the version.
 
-mod baseline;
-mod draft;
+pub mod baseline;
+pub mod draft;
 
 use event_store::{EventStore, Lineage, MIGRATIONS, Part, Unit};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -93,9 +93,16 @@ pub async fn turn<C: Caller>(server: &Server, extent: Extent, callers: Vec<C>) -
 }
 
 /// Appends through Merx.
-struct Appender {
+pub struct Appender {
     store: EventStore,
     drafts: Drafts,
+}
+
+impl Appender {
+    /// Appends `drafts` to `store`.
+    pub fn new(store: EventStore, drafts: Drafts) -> Self {
+        Self { store, drafts }
+    }
 }
 
 impl Caller for Appender {
@@ -108,7 +115,7 @@ impl Caller for Appender {
 }
 
 /// Whether the log has what it says it has: positions and versions without gaps.
-async fn whole(store: &EventStore) -> Result<(), Error> {
+pub async fn whole(store: &EventStore) -> Result<(), Error> {
     let (head, count, last, streams_whole): (i64, i64, i64, bool) = sqlx::query_as(
         "select (select position from log_head), count(*), coalesce(max(position), 0),
                 not exists (select from events group by stream_id having max(version) <> count(*))

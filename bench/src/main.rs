@@ -2,6 +2,7 @@
 //!
 //! - [`append`]: single events onto many streams, beside a version-checked function for each event
 //! - [`hot_sku`]: reservations of one SKU, beside a statement that locks its row
+//! - [`growth`]: the same on a shop's mix of streams, as the log grows
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //!
 //! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -10,6 +11,7 @@ mod append;
 mod checkout;
 mod cpu;
 mod error;
+mod growth;
 mod hot_sku;
 mod load;
 mod random;
@@ -44,6 +46,8 @@ struct Arguments {
     database_url: Option<String>,
     #[command(flatten)]
     checkout: checkout::Options,
+    #[command(flatten)]
+    growth: growth::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -54,6 +58,8 @@ enum Name {
     /// Single events from 1,024 callers, beside 64 callers of the baseline.
     #[value(name = "append-1024")]
     Append1024,
+    /// Single events from 64 callers on a shop's mix of streams, on an empty log and on large ones.
+    Growth,
     /// Reservations of one SKU from 64 callers.
     HotSku,
     /// Whole checkouts over HTTP.
@@ -101,6 +107,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
     match arguments.name {
         Name::Append64 => on_postgres(arguments, async |server| append("append-64", server, 64, true).await).await,
         Name::Append1024 => on_postgres(arguments, async |server| append("append-1024", server, 1_024, false).await).await,
+        Name::Growth => on_postgres(arguments, async |server| growth::run(server, extent, arguments.growth).await).await,
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,

@@ -41,3 +41,5 @@ mod server;
 mod several_servers;
 #[cfg(test)]
 mod shop;
+#[cfg(test)]
+mod verify;

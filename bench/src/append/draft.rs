@@ -3,7 +3,10 @@
 use chrono::Utc;
 use event_schemas::{
     Event, Metadata, StreamId, Timestamp,
-    events::order::{OrderPlaced, OrderSubmitted},
+    events::{
+        order::{OrderPlaced, OrderSubmitted},
+        stock::StockReceived,
+    },
     ids::{CartId, CommandId, OrderId},
 };
 use serde_json::json;
@@ -35,12 +38,20 @@ pub struct Drafts {
     oldest: usize,
     on_new: bool,
     random: Random,
+    /// Old streams that are gone on with, and their versions.
+    stock: Vec<(StreamId, i64)>,
 }
 
 impl Drafts {
     /// Those of the caller with this `seed`.
     pub fn new(seed: u64) -> Result<Self, Error> {
-        Ok(Self { submitted: submitted()?, begun: Vec::new(), oldest: 0, on_new: false, random: Random::new(seed) })
+        Ok(Self { submitted: submitted()?, begun: Vec::new(), oldest: 0, on_new: false, random: Random::new(seed), stock: Vec::new() })
+    }
+
+    /// A fifth of them onto one of the old streams `stock`.
+    pub fn with_stock(mut self, stock: Vec<(StreamId, i64)>) -> Self {
+        self.stock = stock;
+        self
     }
 
     /// The next event.
@@ -48,6 +59,13 @@ impl Drafts {
         let id = Uuid::now_v7();
         let at = Timestamp::from(Utc::now());
         let metadata = Metadata { command_id: CommandId(id), correlation_id: id, causation_id: None, actor: "client".into() };
+        if !self.stock.is_empty() && self.random.below(5) == 0 {
+            let chosen = self.random.below(self.stock.len());
+            let (stream, version) = &mut self.stock[chosen];
+            let (stream, expected_version) = (stream.clone(), std::mem::replace(version, *version + 1));
+            let event = StockReceived { quantity: 1, reference: "PO-1".into() };
+            return Draft { stream, expected_version, event: Event::Stock(event.into()), metadata, at };
+        }
         self.on_new = !self.on_new;
         if self.on_new {
             let stream = StreamId::order(OrderId(Uuid::now_v7()));
@@ -72,7 +90,8 @@ impl Drafts {
     }
 }
 
-fn submitted() -> Result<OrderSubmitted, Error> {
+/// An order of one line.
+pub fn submitted() -> Result<OrderSubmitted, Error> {
     let money = |amount| json!({"amount": amount, "currency": "GBP"});
     let line = json!({
         "sku": "85123A", "title": "White hanging heart t-light holder", "category": "home", "quantity": 2, "unit_price": money("2.55"),
