@@ -130,7 +130,14 @@ async fn prepare(database: &PgConnectOptions, table: &str) -> Result<(), Error> 
              select stream_id, version, event_id, type, schema_version, payload, metadata, recorded_at, sha256('') from rows order by nth"
         }
     };
-    let kind = |events: &str| format!("case kind when 'submitted' then {} when 'placed' then {} else {} end", events.replace('#', "0"), events.replace('#', "1"), events.replace('#', "2"));
+    let kind = |events: &str| {
+        format!(
+            "case kind when 'submitted' then {} when 'placed' then {} else {} end",
+            events.replace('#', "0"),
+            events.replace('#', "1"),
+            events.replace('#', "2")
+        )
+    };
     let (types, payloads) = (kind("($4::text[])[# + 1]"), kind("($5::text[])[# + 1]::json"));
     let function = format!(
         "create function fill(bigint, bigint, bigint, text[], text[]) returns void language sql as $fill$

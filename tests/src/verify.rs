@@ -44,7 +44,11 @@ async fn a_log_from_a_newer_program_is_refused_by_every_command() {
     assert!(shop.server().stop().success());
     let mut newer = PgConnection::connect_with(&shop.database.options).await.expect("the database");
     let cases = [
-        ("insert into program_event_schemas values ('OrderGiftWrapped', 1, '77.0.0')", "it may hold OrderGiftWrapped of schema version 1", "77.0.0"),
+        (
+            "insert into program_event_schemas values ('OrderGiftWrapped', 1, '77.0.0')",
+            "it may hold OrderGiftWrapped of schema version 1",
+            "77.0.0",
+        ),
         (
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9001, 'later', true, '', 0);
              insert into program_migrations values (9001, '78.1.0')",
@@ -54,13 +58,20 @@ async fn a_log_from_a_newer_program_is_refused_by_every_command() {
     ];
     for (statements, found, needed) in cases {
         sqlx::raw_sql(statements).execute(&mut newer).await.expect("what a newer program does");
-        let commands: [&[&str]; 4] = [&["serve", "--listen", "127.0.0.1:0"], &["events"], &["verify"], &["import", "catalogue", "none.csv"]];
+        let commands: [&[&str]; 4] =
+            [&["serve", "--listen", "127.0.0.1:0"], &["events"], &["verify"], &["import", "catalogue", "none.csv"]];
         for command in commands {
             let output = merx(command).env("DATABASE_URL", &shop.database.url).output().expect("merx");
             let (told, errors) = said(&output);
             assert_eq!((output.status.code(), told.as_str()), (Some(1), ""), "{command:?}: {errors}");
-            assert!(errors.starts_with("merx: the log is from a newer version of merx: ") && errors.lines().count() == 1, "{command:?}: {errors}");
-            assert!(errors.contains(found) && errors.contains(&format!("and merx {needed} or newer is needed; nothing was changed")), "{errors}");
+            assert!(
+                errors.starts_with("merx: the log is from a newer version of merx: ") && errors.lines().count() == 1,
+                "{command:?}: {errors}"
+            );
+            assert!(
+                errors.contains(found) && errors.contains(&format!("and merx {needed} or newer is needed; nothing was changed")),
+                "{errors}"
+            );
         }
     }
 }

@@ -37,18 +37,18 @@ pub(super) fn check(page: Page) -> Option<Finding> {
         }
         let next = Before { stream: stored.event.stream_id.as_str().into(), event_id: stored.event.event_id };
         if let Err(finding) = check_event(stored, before.as_ref()) {
-            return Some(*finding);
+            return Some(finding);
         }
         before = Some(next);
     }
     finding.map(|(_, finding)| finding)
 }
 
-fn check_event(stored: Stored, before: Option<&Before>) -> Result<(), Box<Finding>> {
+fn check_event(stored: Stored, before: Option<&Before>) -> Result<(), Finding> {
     let place = stored.place();
     let Stored { event, odd_time } = stored;
     if let Some(found) = odd_time {
-        return Err(Finding::Time { place, found }.into());
+        return Err(Finding::Time { place, found });
     }
     let stream = match event.stream_id.parse() {
         Ok(stream) => stream,
@@ -65,7 +65,7 @@ fn check_event(stored: Stored, before: Option<&Before>) -> Result<(), Box<Findin
         payload: &event.payload,
     });
     if event.hash != expected {
-        return Err(Finding::Hash { place, expected, found: event.hash }.into());
+        return Err(Finding::Hash { place, expected, found: event.hash });
     }
     check_metadata(&event.metadata, event.event_id, &place, before)?;
     match event_schemas::Event::decode(&event.event_type, event.schema_version, &event.payload) {
@@ -75,7 +75,7 @@ fn check_event(stored: Stored, before: Option<&Before>) -> Result<(), Box<Findin
 }
 
 /// The first event of a command has the command's id, and each next one, right after it in the log, one more.
-fn check_metadata(metadata: &str, found: Uuid, place: &Place, before: Option<&Before>) -> Result<(), Box<Finding>> {
+fn check_metadata(metadata: &str, found: Uuid, place: &Place, before: Option<&Before>) -> Result<(), Finding> {
     let command = match serde_json::from_str::<Metadata>(metadata) {
         Ok(metadata) => metadata.command_id.uuid(),
         Err(error) => return Err(undecodable(place.clone(), &format_args!("metadata: {error}"))),
@@ -88,13 +88,9 @@ fn check_metadata(metadata: &str, found: Uuid, place: &Place, before: Option<&Be
         .filter(|before| *before.stream == *place.stream && before.event_id >= command)
         .map(|before| Uuid::from_u128(before.event_id.as_u128().wrapping_add(1)))
         .filter(|next| next.as_u128() - command.as_u128() < MAX_EVENTS_OF_COMMAND as u128);
-    if next == Some(found) {
-        Ok(())
-    } else {
-        Err(Finding::EventId { place: place.clone(), expected: next.unwrap_or(command), found }.into())
-    }
+    if next == Some(found) { Ok(()) } else { Err(Finding::EventId { place: place.clone(), expected: next.unwrap_or(command), found }) }
 }
 
-fn undecodable(place: Place, why: &dyn std::fmt::Display) -> Box<Finding> {
-    Finding::Undecodable { place, found: why.to_string() }.into()
+fn undecodable(place: Place, why: &dyn std::fmt::Display) -> Finding {
+    Finding::Undecodable { place, found: why.to_string() }
 }

@@ -177,13 +177,13 @@ async fn an_event_with_a_hash_that_is_not_its_own_is_refused() {
             assert_eq!(refusal(&mut connection, &hashed(hash)).await, *code, "{why} as {role}");
         }
     }
-    // Whatever encoding the client speaks, the bytes that are hashed are UTF-8.
     let taken = hashed("right").replace("'01920000-0000-7000-8000-000000000000'::uuid", "(select event_id from events where position = 2)");
     assert_eq!(refusal(&mut connection, &taken).await, "23505", "the id is taken");
     assert_eq!(refusal(&mut connection, &hashed("right").replace("'2026-03-01 12:00:00.123456Z'", "'infinity'")).await, "MX003");
     assert_eq!(database.assert_whole().await, 3);
+    // Whatever encoding the client speaks, the bytes that are hashed are UTF-8.
     sqlx::raw_sql("set client_encoding = 'LATIN1'").execute(&mut connection).await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(hashed("right").replace('☃', "").replace('ä', ""))).execute(&mut connection).await.expect("its own hash");
+    sqlx::raw_sql(AssertSqlSafe(hashed("right"))).execute(&mut connection).await.expect("its own hash");
     assert_eq!(database.assert_whole().await, 4);
 }
 

@@ -61,7 +61,9 @@ async fn a_program_is_told_which_version_writes_events_that_it_can_not_read() {
         event_schemas::events::descriptors().map(|descriptor| (descriptor.event_type, descriptor.schema_version)).collect();
     let newest = known.iter().find(|(event_type, _)| *event_type == "OrderPlaced").unwrap().1;
     // A newer schema of a known type.
-    known.iter_mut().for_each(|(event_type, version)| *version += i16::from(*event_type == "OrderPlaced"));
+    for (event_type, version) in &mut known {
+        *version += i16::from(*event_type == "OrderPlaced");
+    }
     register_events(pool, "0.10.0", &known).await.unwrap();
     let told = refusal(pool).await;
     let expected =

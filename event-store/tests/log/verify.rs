@@ -24,16 +24,14 @@ async fn verified(database: &Database) -> Result<Whole, Finding> {
 
 /// As the owner may: with the law switched off, and on again.
 async fn tamper(database: &Database, statement: &str) {
-    let (mut off, mut on) = (String::new(), String::new());
-    for (table, triggers) in [
-        ("events", ["events_are_never_changed", "appended_events_go_on_where_the_log_ended"]),
-        ("log_head", ["log_head_is_never_removed", "log_head_never_goes_back"]),
-    ] {
-        for trigger in triggers {
-            off += &format!("alter table {table} disable trigger {trigger};");
-            on += &format!("alter table {table} enable always trigger {trigger};");
-        }
-    }
+    let triggers = [
+        ("events", "events_are_never_changed"),
+        ("events", "appended_events_go_on_where_the_log_ended"),
+        ("log_head", "log_head_is_never_removed"),
+        ("log_head", "log_head_never_goes_back"),
+    ];
+    let all = |how: &str| -> String { triggers.map(|(table, trigger)| format!("alter table {table} {how} trigger {trigger};")).concat() };
+    let (off, on) = (all("disable"), all("enable always"));
     sqlx::raw_sql(AssertSqlSafe(format!("begin; {off} {statement}; {on} commit"))).execute(&database.pool).await.unwrap();
 }
 
