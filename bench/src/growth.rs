@@ -89,7 +89,11 @@ fn row(empty: &Pair, tenth: &Pair, full: &Pair) -> Run {
         ("baseline_kept", Some(full.1.per_second() / empty.1.per_second())),
         ("p50_ms", Some(full.0.quantile_ms(500))),
         ("p99_ms", Some(full.0.quantile_ms(990))),
+        // Where others work on the machine too, rates tell less than what an event costs.
         ("cpu_ms_each", full.0.cpu_ms_each()),
+        ("cpu_ms_each_at_0", empty.0.cpu_ms_each()),
+        ("baseline_cpu_ms_each", full.1.cpu_ms_each()),
+        ("baseline_cpu_ms_each_at_0", empty.1.cpu_ms_each()),
     ]
 }
 
