@@ -10,11 +10,7 @@ use std::{
 };
 
 use domain::{Aggregate, order, payment, stock};
-use event_schemas::{
-    Event, Metadata, Recorded, StreamId, Timestamp,
-    events::order::{Event as OrderEvent, OrderCancelled},
-    ids::{CommandId, Sku},
-};
+use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
 use event_store::{Batch, checkpoint, lease};
 use futures::{StreamExt, future, stream};
 use gateway::IfMatch;
@@ -23,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    CATEGORIES, Known, Reaction, Reminder, derived_id, fulfilment, order_of, react, react_when_due,
-    reminders::{self, Changes},
+    CATEGORIES, Changes, Known, Reaction, Reminder, fulfilment, order_of,
+    plan::{self, Shown},
+    react, react_when_due, reminders,
 };
 use crate::{
     handler::{Context, Failure, Handler},
@@ -114,9 +111,7 @@ impl Runner {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
         let mut subjects: HashMap<String, Vec<Arc<Recorded>>> = HashMap::new();
         for event in batch.events {
-            // An order and its payment are one subject.
-            let subject = order_of(&event).map_or_else(|| event.stream.to_string(), |order| order.to_string());
-            subjects.entry(subject).or_default().push(event);
+            subjects.entry(plan::subject(&event)).or_default().push(event);
         }
         let shop = &self.shop;
         let mut done = stream::iter(subjects.into_values())
@@ -152,7 +147,7 @@ impl Runner {
         if !checkpoint::advance(&mut transaction, NAME, self.written, self.position).await? {
             return Err(event_store::Error::Conflict); // another server has taken over
         }
-        changes.write(&mut transaction).await?;
+        reminders::write(&changes, &mut transaction).await?;
         transaction.commit().await?;
         changes.note(&mut self.set);
         self.written = self.position;
@@ -175,7 +170,7 @@ impl Runner {
         drop(seen_to);
         let mut transaction = self.shop.store.pool().begin().await?;
         reminders::done(&mut transaction, now, &due).await?;
-        changes.write(&mut transaction).await?;
+        reminders::write(&changes, &mut transaction).await?;
         transaction.commit().await?;
         for reminder in &due {
             self.set.remove(reminder);
@@ -188,24 +183,16 @@ impl Runner {
 /// Does all that is to be done about one reminder that is due.
 async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Changes, event_store::Error> {
     let mut changes = Changes::default();
+    if let Some((first, actor)) = plan::comes_first(&reminder) {
+        issue(shop, first, &Context::new(now, actor)).await?;
+    }
     let reactions = match &reminder {
-        Reminder::Reservations(sku) => {
-            // Expire first, so that the next time asked for is that of a reservation that is left.
-            let (stream, context) = (StreamId::stock(sku), Context::new(now, "process:expiry"));
-            run_on(&shop.stock, &stream, &stock::Command::Expire, &context).await?;
-            shop.stock.current(&stream, |state, _| react_when_due(&reminder, state)).await?.0
-        }
+        Reminder::Reservations(sku) => shop.stock.current(&StreamId::stock(sku), |state, _| react_when_due(&reminder, state)).await?.0,
         _ => react_when_due(&reminder, &stock::State::Nothing),
     };
-    for reaction in reactions {
-        match reaction {
-            Reaction::Remind(reminder, at) => changes.set(reminder, at),
-            Reaction::Forget(reminder) => changes.forget(reminder),
-            command => {
-                let context = Context::new(now, actor(&command));
-                issue(shop, command, &context).await?;
-            }
-        }
+    for command in plan::commands(reactions, &mut changes) {
+        let context = Context::new(now, plan::actor(&command));
+        issue(shop, command, &context).await?;
     }
     Ok(changes)
 }
@@ -213,31 +200,23 @@ async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Chang
 /// Does all that is to be done about one event.
 async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
     let now = now();
-    let (no_order, no_payment, left_stock) = (order::State::Nothing, payment::State::Nothing, left_stock(shop, event).await?);
-    let nothing = Known { order: &no_order, payment: &no_payment, left_stock: &left_stock };
-    let reactions = match order_of(event) {
-        Some(order) if event.stream.category() == order::Order::CATEGORY => {
-            let known = |state: &order::State, _| react(Known { order: state, ..nothing }, event, now);
+    let left_stock = left_stock(shop, event).await?;
+    let reactions = match Shown::with(event) {
+        Shown::Order(order) => {
+            let known = |state: &order::State, _| react(Known::of_order(state, &left_stock), event, now);
             shop.orders.at_least(&StreamId::order(order), event.version, known).await?
         }
-        Some(order) => {
-            let known = |state: &payment::State, _| react(Known { payment: state, ..nothing }, event, now);
+        Shown::Payment(order) => {
+            let known = |state: &payment::State, _| react(Known::of_payment(state, &left_stock), event, now);
             shop.payments.at_least(&StreamId::payment(order), event.version, known).await?
         }
-        None => react(nothing, event, now),
+        Shown::Nothing => react(Known::of_nothing(&left_stock), event, now),
     };
     // Each command of one event is for another stream, so they can be under way together.
-    let mut commands = Vec::new();
-    for reaction in reactions {
-        match reaction {
-            Reaction::Remind(reminder, at) => changes.set(reminder, at),
-            Reaction::Forget(reminder) => changes.forget(reminder),
-            command => {
-                let context = context_of(event, &command, now);
-                commands.push(async move { issue(shop, command, &context).await });
-            }
-        }
-    }
+    let commands = plan::commands(reactions, changes).into_iter().map(|command| async move {
+        let context = context_of(event, &command, now);
+        issue(shop, command, &context).await
+    });
     let lost: Vec<Sku> = future::try_join_all(commands).await?.into_iter().flatten().collect();
     if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
         tracing::error!(%order, ?lost, "reservations of a confirmed order had ended before its units left stock");
@@ -252,15 +231,14 @@ async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<
 /// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
 async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event_store::Error> {
     let mut left = HashSet::new();
-    let Event::Order(OrderEvent::Cancelled(OrderCancelled { was_confirmed: true, .. })) = &event.event else { return Ok(left) };
+    if !plan::needs_left_stock(event) {
+        return Ok(left);
+    }
     for stored in shop.store.read_stream(&event.stream, 1, event.version, event.version).await? {
         let earlier = stored.decode()?;
-        let Event::Order(OrderEvent::Confirmed(_)) = &earlier.event else { continue };
-        let skus = |state: &order::State, _| {
-            state.purchase().map(|purchase| purchase.lines.iter().map(|line| line.sku.clone()).collect::<Vec<_>>()).unwrap_or_default()
-        };
-        for sku in shop.orders.at_least(&event.stream, event.version, skus).await? {
-            if shop.store.position_of(fulfilment::commit_command(earlier.event_id, &sku)).await?.is_some() {
+        let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);
+        for (sku, command) in shop.orders.at_least(&event.stream, event.version, commands).await? {
+            if shop.store.position_of(command).await?.is_some() {
                 left.insert(sku);
             }
         }
@@ -268,31 +246,9 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event
     Ok(left)
 }
 
-fn actor(reaction: &Reaction) -> &'static str {
-    match reaction {
-        Reaction::Order(..) | Reaction::Payment(..) => "process:payment",
-        Reaction::Stock(..) => "process:fulfilment",
-        Reaction::FlashSale(..) => "process:flash-sale",
-        Reaction::Remind(..) | Reaction::Forget(..) => "process",
-    }
-}
-
 /// A command that is the same one each time the event is taken.
 fn context_of(event: &Recorded, reaction: &Reaction, now: Timestamp) -> Context {
-    let target = match reaction {
-        Reaction::Order(order, _) => StreamId::order(*order).to_string(),
-        Reaction::Payment(order, _) => StreamId::payment(*order).to_string(),
-        Reaction::Stock(sku, _) => StreamId::stock(sku).to_string(),
-        Reaction::FlashSale(sale, _) => StreamId::flash_sale(*sale).to_string(),
-        Reaction::Remind(..) | Reaction::Forget(..) => String::new(),
-    };
-    let metadata = Metadata {
-        command_id: CommandId(derived_id(event.event_id, &target)),
-        correlation_id: event.metadata.correlation_id,
-        causation_id: Some(event.event_id),
-        actor: actor(reaction).into(),
-    };
-    Context { now, metadata, if_match: IfMatch(None), may_repeat: true }
+    Context { now, metadata: plan::metadata(event, reaction), if_match: IfMatch(None), may_repeat: true }
 }
 
 /// Issues one command; the SKU whose stock could not be committed, if that is what came of it.
@@ -301,10 +257,15 @@ async fn issue(shop: &Shop, reaction: Reaction, context: &Context) -> Result<Opt
         Reaction::Order(order, command) => run_on(&shop.orders, &StreamId::order(order), &command, context).await?,
         Reaction::Payment(order, command) => run_on(&shop.payments, &StreamId::payment(order), &command, context).await?,
         Reaction::FlashSale(sale, command) => run_on(&shop.flash_sales, &StreamId::flash_sale(sale), &command, context).await?,
-        Reaction::Stock(sku, command) => match shop.stock.run(&StreamId::stock(&sku), &command, context, |_, _| ()).await {
-            Err(Failure::Refused(stock::Refusal::NoReservation { .. })) => return Ok(Some(sku)),
-            outcome => settle(outcome, stock::Stock::CATEGORY)?,
-        },
+        Reaction::Stock(sku, command) => {
+            let outcome = shop.stock.run(&StreamId::stock(&sku), &command, context, |_, _| ()).await;
+            if let Err(Failure::Refused(refusal)) = &outcome
+                && let Some(lost) = plan::lost_stock(&sku, refusal)
+            {
+                return Ok(Some(lost));
+            }
+            settle(outcome, stock::Stock::CATEGORY)?;
+        }
         Reaction::Remind(..) | Reaction::Forget(..) => {}
     }
     Ok(None)
