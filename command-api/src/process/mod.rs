@@ -5,8 +5,12 @@
 //! - [`fulfilment`]: stock follows the order
 //! - [`expiry`]: no reservation outlives its time
 //! - [`flash_sale`]: sales start and end on time
+//! - [`ahead`]: what a client's request must find done
 //! - [`plan`]: how what they decide is carried out, as far as that is pure too
 
+pub mod ahead;
+#[cfg(test)]
+mod ahead_tests;
 mod changes;
 pub mod checkout;
 pub mod expiry;

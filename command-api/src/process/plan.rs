@@ -107,6 +107,12 @@ pub fn commit_commands(event: &Recorded, order: &order::State) -> Vec<(Sku, Comm
     purchase.lines.iter().map(|line| (line.sku.clone(), fulfilment::commit_command(event.event_id, &line.sku))).collect()
 }
 
+/// Whether the units of an order must have left stock before any of them is shipped: it is confirmed, and nothing has been shipped yet.
+#[must_use]
+pub fn must_have_left_stock(order: &order::State) -> bool {
+    order.purchase().is_some_and(|purchase| purchase.stage == order::Stage::Confirmed && !purchase.has_shipped())
+}
+
 /// What is done before a reminder that is due is reacted to: reservations are expired first, so that the next time asked for is that of one
 /// that is left.
 #[must_use]

@@ -198,7 +198,7 @@ async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Chang
 }
 
 /// Does all that is to be done about one event.
-async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
+pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
     let now = now();
     let left_stock = left_stock(shop, event).await?;
     let reactions = match Shown::with(event) {
