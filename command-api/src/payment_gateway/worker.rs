@@ -47,7 +47,7 @@ pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shu
         let stopped = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = held.wait_for(|held| !*held) => continue,
-            stopped = work(&shop, &gateway) => stopped,
+            stopped = work(&shop, &gateway, holder) => stopped,
         };
         if let Err(error) = stopped {
             tracing::warn!(%error, "the payment worker was stopped and goes on where it was");
@@ -61,6 +61,8 @@ struct Worker {
     shop: Shop,
     gateway: Arc<dyn PaymentGateway>,
     places: Arc<Semaphore>,
+    /// Of the lease: whoever takes over has another one.
+    fence: i64,
     position: i64,
     open: Open,
     running: JoinSet<(OrderId, Result<Next, event_store::Error>)>,
@@ -101,9 +103,10 @@ impl Cause {
     }
 }
 
-async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>) -> Result<(), event_store::Error> {
+async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> Result<(), event_store::Error> {
     let pool = shop.store.pool();
     let mut worker = Worker {
+        fence: lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?,
         position: checkpoint::read(pool, NAME, 1).await?,
         open: open::read(pool).await?,
         shop: shop.clone(),
@@ -160,7 +163,7 @@ impl Worker {
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
         let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        open::write(&mut self.open, self.shop.store.pool(), &still_busy, self.position).await
+        open::write(&mut self.open, self.shop.store.pool(), self.fence, &still_busy, self.position).await
     }
 
     /// Works on an order's payment in the background.

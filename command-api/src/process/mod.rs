@@ -21,6 +21,8 @@ pub mod plan;
 mod reminders;
 mod runner;
 #[cfg(test)]
+mod runner_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;

@@ -79,9 +79,9 @@ pub(super) async fn write(changes: &Changes, connection: &mut PgConnection) -> R
     if !kinds.is_empty() {
         sqlx::query!(
             r#"
-                insert into reminders as r (kind, subject, due_at) select * from unnest($1::text[], $2::text[], $3::timestamptz[])
-                on conflict (kind, subject) do update set due_at = excluded.due_at where excluded.due_at < r.due_at
-                "#,
+            insert into reminders as r (kind, subject, due_at) select * from unnest($1::text[], $2::text[], $3::timestamptz[])
+            on conflict (kind, subject) do update set due_at = excluded.due_at where excluded.due_at < r.due_at
+            "#,
             &kinds as &[&str],
             &subjects,
             &due,

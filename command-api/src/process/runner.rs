@@ -15,6 +15,7 @@ use event_store::{Batch, checkpoint, lease};
 use futures::{StreamExt, future, stream};
 use gateway::IfMatch;
 use metrics::{counter, gauge};
+use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -51,7 +52,7 @@ pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
             () = shutdown.cancelled() => break,
             changed = held.wait_for(|held| *held) => if changed.is_err() { break },
         }
-        let mut runner = match Runner::start(shop.clone()).await {
+        let mut runner = match Runner::start(shop.clone(), holder).await {
             Ok(runner) => runner,
             Err(error) => {
                 tracing::warn!(%error, "process managers can't start");
@@ -73,8 +74,10 @@ pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
     }
 }
 
-struct Runner {
+pub(super) struct Runner {
     shop: Shop,
+    /// Of the lease: whoever takes over has another one.
+    fence: i64,
     /// How far everything is done.
     position: i64,
     /// How far that is written down.
@@ -85,10 +88,11 @@ struct Runner {
 }
 
 impl Runner {
-    async fn start(shop: Shop) -> Result<Self, event_store::Error> {
+    pub async fn start(shop: Shop, holder: Uuid) -> Result<Self, event_store::Error> {
+        let fence = lease::acquire(shop.store.pool(), NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
         let position = checkpoint::read(shop.store.pool(), NAME, 1).await?;
         let set = reminders::all(shop.store.pool()).await?;
-        Ok(Self { shop, position, written: position, written_at: Instant::now(), set })
+        Ok(Self { shop, fence, position, written: position, written_at: Instant::now(), set })
     }
 
     async fn work(&mut self) -> Result<(), event_store::Error> {
@@ -141,7 +145,7 @@ impl Runner {
         if self.position == self.written && changes.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.shop.store.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         // Nobody is told of this commit; what is lost of it with a crash of Postgres is done again.
         sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
         if !checkpoint::advance(&mut transaction, NAME, self.written, self.position).await? {
@@ -155,7 +159,14 @@ impl Runner {
         Ok(())
     }
 
-    async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
+    /// A transaction that ends before another server takes over; refused where one has. Reminders change without the checkpoint too, so
+    /// that it alone can't tell: a runner that wakes up late would remove one that its successor counts on.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, event_store::Error> {
+        let mut transaction = self.shop.store.pool().begin().await?;
+        if lease::stands(&mut transaction, NAME, self.fence).await? { Ok(transaction) } else { Err(event_store::Error::Conflict) }
+    }
+
+    pub async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
         let now = now();
         let due = reminders::due(self.shop.store.pool(), now, DUE).await?;
         if due.is_empty() {
@@ -168,7 +179,7 @@ impl Runner {
             changes.merge(of_reminder?);
         }
         drop(seen_to);
-        let mut transaction = self.shop.store.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         reminders::done(&mut transaction, now, &due).await?;
         reminders::write(&changes, &mut transaction).await?;
         transaction.commit().await?;

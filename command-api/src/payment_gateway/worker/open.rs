@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use event_schemas::ids::OrderId;
-use event_store::checkpoint;
+use event_store::{checkpoint, lease};
 use sqlx::PgPool;
 
 use super::super::open::Open;
@@ -17,15 +17,19 @@ pub(super) async fn read(pool: &PgPool) -> Result<Open, event_store::Error> {
     Ok(Open::found(position, subjects.iter().filter_map(|subject| subject.parse().ok())))
 }
 
-/// Writes down what is open (`busy` is, too) and that everything up to `position` is either settled or open.
-pub(super) async fn write(open: &mut Open, pool: &PgPool, busy: &[OrderId], position: i64) -> Result<(), event_store::Error> {
+/// Writes down what is open (`busy` is, too) and that everything up to `position` is either settled or open; nothing where the lease has
+/// another `fence` by now. What is open changes without the checkpoint too, so that it alone can't tell: a worker that wakes up late would count
+/// on a row that its successor has removed.
+pub(super) async fn write(open: &mut Open, pool: &PgPool, fence: i64, busy: &[OrderId], position: i64) -> Result<(), event_store::Error> {
     let Some(writing) = open.writing(busy, position) else { return Ok(()) };
     let texts = |orders: &[OrderId]| orders.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (added, gone) = (texts(&writing.added), texts(&writing.gone));
     let at: DateTime<Utc> = now().utc();
     let mut transaction = pool.begin().await?;
     sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
-    if !checkpoint::advance(&mut transaction, super::NAME, writing.from, writing.to).await? {
+    if !lease::stands(&mut transaction, super::NAME, fence).await?
+        || !checkpoint::advance(&mut transaction, super::NAME, writing.from, writing.to).await?
+    {
         return Err(event_store::Error::Conflict); // another server has taken over
     }
     if !added.is_empty() {
@@ -44,4 +48,34 @@ pub(super) async fn write(open: &mut Open, pool: &PgPool, busy: &[OrderId], posi
     transaction.commit().await?;
     open.written(&writing);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::test_database::Database;
+
+    #[tokio::test]
+    async fn a_worker_that_wakes_up_late_does_not_count_on_what_its_successor_has_removed() {
+        let Some(database) = Database::make().await else { return };
+        let (pool, order) = (&database.pool, OrderId(Uuid::now_v7()));
+        let lease = async || lease::acquire(pool, super::super::NAME, Uuid::now_v7()).await.unwrap().unwrap();
+        checkpoint::read(pool, super::super::NAME, 1).await.unwrap();
+        let first = lease().await;
+        let mut late = read(pool).await.unwrap();
+        write(&mut late, pool, first, &[order], 7).await.unwrap();
+        sqlx::query("update leases set expires_at = now() - interval '1 millisecond'").execute(pool).await.unwrap();
+        let second = lease().await;
+        let mut successor = read(pool).await.unwrap();
+        assert_eq!(successor.orders(), [order]);
+        // It settles the payment; the checkpoint stays where it is, so that it can't tell who is late.
+        write(&mut successor, pool, second, &[], 7).await.unwrap();
+        let refused = write(&mut late, pool, first, &[order], 9).await;
+        assert!(matches!(refused, Err(event_store::Error::Conflict)));
+        assert_eq!(checkpoint::read(pool, super::super::NAME, 1).await.unwrap(), 7);
+        write(&mut successor, pool, second, &[order], 8).await.unwrap();
+        assert_eq!(read(pool).await.unwrap().orders(), [order]);
+    }
 }
