@@ -64,6 +64,8 @@ sights! {
     SaleEnded = "flash sales ended",
     /// Units left.
     Shipped = "shipments",
+    /// A parcel had to wait for its units to leave stock.
+    LetGoAhead = "shipments ahead of the process managers",
     /// Units arrived.
     Delivered = "deliveries",
     /// Units came back and can be sold again.

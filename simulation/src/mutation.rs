@@ -34,8 +34,8 @@ mutations! {
     CheckpointFirst = "checkpoint-first",
     /// A runner that was replaced moves the checkpoint all the same.
     CheckpointUnfenced = "checkpoint-unfenced",
-    /// A runner that was replaced removes reminders all the same.
-    RemindersUnfenced = "reminders-unfenced",
+    /// A runner or worker that was replaced, while the checkpoint stands where it was, changes what it keeps beside it all the same.
+    FenceIgnored = "fence-ignored",
     /// Reminders are kept in memory only.
     RemindersForgotten = "reminders-forgotten",
     /// Units leave stock though the reservation has ended.

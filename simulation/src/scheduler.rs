@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The most steps of a run.
-const MAX_STEPS: u64 = 200_000;
+const MAX_STEPS: u64 = 500_000;
 
 type Actor = Pin<Box<dyn Future<Output = ()>>>;
 pub(crate) type TaskId = usize;
@@ -269,8 +269,8 @@ impl Sim {
             crate::actors::chaos::pause(self, server);
         } else if world.strikes(jumps) {
             let jump = match world.rng.u32(0..12) {
-                0 => world.rng.i64(-3..=3) * 86_400_000_000,
-                1..4 => world.rng.i64(-1_200..=1_200) * 1_000_000,
+                0 | 1 => world.rng.i64(-24..=24) * 3_600_000_000,
+                2..6 => world.rng.i64(-1_200..=1_200) * 1_000_000,
                 _ => world.rng.i64(-8_000_000..=8_000_000),
             };
             world.see(Sight::ClockJump);
@@ -383,10 +383,10 @@ impl<T> Slot<T> {
                 return Poll::Ready(None);
             }
             inner.waits = Some(sim.current_task());
-            if !is_set {
-                is_set = true;
+            if !is_set && until < i64::MAX {
                 sim.wake(sim.current_task(), until);
             }
+            is_set = true;
             Poll::Pending
         })
         .await

@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     pub doubles: u32,
     pub unknown_outcomes: u32,
     pub takeovers: u32,
+    /// How likely one that was replaced notices it before its next batch, of a hundred.
+    pub notices: u32,
 }
 
 impl Shape {
@@ -38,17 +40,17 @@ impl Shape {
     pub fn draw(rng: &mut Rng) -> Self {
         // Some runs are calm in one respect, so that not everything always drowns in everything else.
         let mut rate = |most: u32| if rng.u32(0..4) == 0 { 0 } else { rng.u32(1..=most) };
-        let (crashes, pauses, clock_jumps, takeovers) = (rate(12), rate(8), rate(8), rate(6));
-        let (delays, drops, doubles, unknown_outcomes) = (rate(120), rate(60), rate(60), rate(40));
+        let (crashes, pauses, clock_jumps, takeovers) = (rate(16), rate(16), rate(16), rate(4));
+        let (delays, drops, doubles, unknown_outcomes) = (rate(150), rate(80), rate(60), rate(60));
         let open_s = rng.i64(20..400);
         let deadlines_s = [20, 60, 300, 900];
         Self {
             servers: rng.usize(1..=3),
             skus: rng.usize(1..=3),
-            buyers: rng.usize(4..=13),
+            buyers: rng.usize(4..=16),
             customers: rng.usize(2..=4),
             sales: rng.usize(0..=2),
-            units: rng.u32(2..=20),
+            units: rng.u32(4..=40),
             payment_deadline: Duration::seconds(deadlines_s[rng.usize(0..deadlines_s.len())]),
             opens_until: Self::BEGINS_AT + open_s * 1_000_000,
             settles_at: Self::BEGINS_AT + (open_s + rng.i64(30..900)) * 1_000_000,
@@ -60,6 +62,7 @@ impl Shape {
             doubles,
             unknown_outcomes,
             takeovers,
+            notices: if rng.u32(0..3) == 0 { 4 } else { 25 },
         }
     }
 

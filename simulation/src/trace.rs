@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// How many lines are kept.
-const LINES: usize = 400;
+const LINES: usize = 20_000;
 
 /// The trace of a run.
 #[derive(Debug, Default)]

@@ -87,6 +87,11 @@ impl Kept {
         self.leases[role as usize]
     }
 
+    /// Whether nobody else has taken a role over since the one with this fence did.
+    pub fn stands(&self, role: Role, fence: u64) -> bool {
+        self.lease(role).fence == fence
+    }
+
     /// Moves a checkpoint from where its mover read it; whether it stood there.
     pub fn advance(&mut self, role: Role, from: i64, to: i64) -> bool {
         let stood = self.positions[role as usize] == from;

@@ -2,8 +2,9 @@
 
 use crate::{
     counts::Sight,
+    mutation::Mutation,
     scheduler::Sim,
-    world::{Role, ServerId},
+    world::{Role, ServerId, World},
 };
 
 /// How long a lease holds without being renewed, in microseconds.
@@ -21,7 +22,7 @@ pub(crate) fn crash(sim: &Sim, server: ServerId) {
         world.see(Sight::Crash);
         let now = world.now;
         world.trace.note(now, || format!("server {server} crashes"));
-        if world.is_mutated(crate::mutation::Mutation::CommandsForgotten) {
+        if world.is_mutated(Mutation::CommandsForgotten) {
             world.log.forget_commands();
         }
         now + world.rng.i64(200_000..20_000_000)
@@ -125,7 +126,18 @@ pub(crate) async fn take_over(sim: &Sim, role: Role) {
 /// Whether a runner goes on: it may notice late that another one has its role.
 pub(crate) fn is_in_charge(sim: &Sim, role: Role, fence: u64) -> bool {
     let mut world = sim.world();
-    world.kept.lease(role).fence == fence || (world.is_chaos() && world.rng.u32(0..4) != 0)
+    let notices = world.shape.notices;
+    world.kept.stands(role, fence) || (world.is_chaos() && world.rng.u32(0..100) >= notices)
+}
+
+/// Whether a runner or worker may write what it keeps: not once another one has its role, which may change what it counts on. As
+/// `event_store::lease::stands`, within the transaction.
+pub(crate) fn may_write(world: &mut World, role: Role, fence: u64) -> bool {
+    let may = world.kept.stands(role, fence) || world.is_mutated(Mutation::FenceIgnored);
+    if !may {
+        world.see(Sight::FencedOff);
+    }
+    may
 }
 
 /// Gives every role to somebody; at random others take over, though the holder still thinks it is in charge; in the end everything works.

@@ -12,7 +12,7 @@ use domain::payment::Payment;
 use event_schemas::{StreamId, ids::OrderId};
 use event_store::Error;
 
-use super::chaos::is_in_charge;
+use super::chaos::{is_in_charge, may_write};
 use crate::{
     counts::Sight,
     mutation::Mutation,
@@ -117,10 +117,12 @@ impl Worker {
         self.sim.hop().await;
         {
             let mut world = self.sim.world();
-            if !world.kept.advance(ROLE, writing.from, writing.to) {
-                world.see(Sight::FencedOff);
+            if !may_write(&mut world, ROLE, self.fence) || !world.kept.advance(ROLE, writing.from, writing.to) {
                 return Err(Error::Conflict); // another server has taken over
             }
+            let now = world.now;
+            let (server, fence) = (self.server, self.fence);
+            world.trace.note(now, || format!("payment worker {fence} on server {server} writes down {writing:?}"));
             world.kept.open_payments.extend(&writing.added);
             world.kept.open_payments.retain(|order| !writing.gone.contains(order));
         }
@@ -149,6 +151,14 @@ impl Worker {
         let done = self.done.take();
         for (order, next) in done {
             let again = self.busy.remove(&order).flatten();
+            {
+                let mut world = self.sim.world();
+                let now = world.now;
+                let (server, fence) = (self.server, self.fence);
+                world
+                    .trace
+                    .note(now, || format!("payment worker {fence} on server {server}: {order} is next looked at: {next:?}, {again:?}"));
+            }
             match next? {
                 Next::Nothing => self.open.settled(order),
                 Next::At(at) => self.open.wait(order, at),

@@ -16,10 +16,13 @@ use command_api::{
     },
 };
 use domain::{flash_sale::FlashSale, order::Order, payment::Payment, stock, stock::Stock};
-use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
+use event_schemas::{
+    Recorded, StreamId, Timestamp,
+    ids::{OrderId, Sku},
+};
 use event_store::Error;
 
-use super::chaos::is_in_charge;
+use super::chaos::{is_in_charge, may_write};
 use crate::{
     counts::Sight,
     mutation::Mutation,
@@ -139,12 +142,10 @@ impl Runner {
         self.sim.hop().await;
         {
             let mut world = self.sim.world();
-            let moved = world.kept.advance(ROLE, self.written, self.position);
-            if !moved && world.is_mutated(Mutation::CheckpointUnfenced) {
+            if world.is_mutated(Mutation::CheckpointUnfenced) {
                 let stands = world.kept.position(ROLE);
                 world.kept.advance(ROLE, stands, self.position);
-            } else if !moved {
-                world.see(Sight::FencedOff);
+            } else if !may_write(&mut world, ROLE, self.fence) || !world.kept.advance(ROLE, self.written, self.position) {
                 return Err(Error::Conflict); // another server has taken over
             }
             world.kept.change(&changes);
@@ -169,6 +170,9 @@ impl Runner {
         self.sim.hop().await;
         {
             let mut world = self.sim.world();
+            if !may_write(&mut world, ROLE, self.fence) {
+                return Err(Error::Conflict); // another server has taken over
+            }
             world.kept.done(now, &due);
             world.kept.change(&changes);
         }
@@ -236,8 +240,29 @@ async fn see_to(sim: &Sim, server: ServerId, reminder: &Reminder, now: Timestamp
     Ok(changes)
 }
 
+/// Sees to it that the units of a confirmed order have left stock before a parcel does: as `command-api/src/process/ahead.rs`.
+pub(crate) async fn let_units_go(sim: &Sim, server: ServerId, order: OrderId) -> Result<(), Error> {
+    let stream = StreamId::order(order);
+    let is_confirmed = sim.current::<Order, _>(server, &stream, plan::must_have_left_stock).await.unwrap_or_default();
+    if !is_confirmed || sim.world().is_mutated(Mutation::ShippedUnseen) {
+        return Ok(());
+    }
+    let events: Vec<Arc<Recorded>> = sim.world().log.tail(&stream, 0).cloned().collect();
+    for event in events {
+        let look = |state: &_| plan::commit_commands(&event, state);
+        for (_, command) in sim.at_least::<Order, _>(server, &stream, event.version, look).await.unwrap_or_default() {
+            sim.hop().await;
+            if sim.world().log.position_of(command).is_none() {
+                sim.world().see(Sight::LetGoAhead);
+                return handle(sim, server, &event, &mut Changes::default()).await;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Does all that is to be done about one event.
-pub(crate) async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Changes) -> Result<(), Error> {
+async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Changes) -> Result<(), Error> {
     let now = sim.world().clock(server);
     let left_stock = left_stock(sim, server, event).await;
     let reactions = match Shown::with(event) {

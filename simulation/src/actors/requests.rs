@@ -181,13 +181,12 @@ async fn act(sim: &Sim, server: ServerId, key: u64, request: Request) -> Reply {
             let command = CartCommand::SetItem { sku, quantity, unit_price };
             one.run::<Cart>(&StreamId::cart(cart), &command, cart.uuid()).await
         }
-        Request::RemoveItem(cart, sku) => {
-            one.run::<Cart>(&StreamId::cart(cart), &CartCommand::RemoveItem { sku }, cart.uuid()).await
-        }
-        Request::Cancel(order) => {
-            one.run::<Order>(&StreamId::order(order), &order::Command::Cancel { note: None }, order.uuid()).await
-        }
+        Request::RemoveItem(cart, sku) => one.run::<Cart>(&StreamId::cart(cart), &CartCommand::RemoveItem { sku }, cart.uuid()).await,
+        Request::Cancel(order) => one.run::<Order>(&StreamId::order(order), &order::Command::Cancel { note: None }, order.uuid()).await,
         Request::Ship(order, items) => {
+            if super::processes::let_units_go(sim, server, order).await.is_err() {
+                return Reply::Unavailable;
+            }
             let shipment = ShipmentId(new_id());
             let command = order::Command::Ship { shipment, items, carrier: "Post".into(), tracking_number: "1".into() };
             one.run::<Order>(&StreamId::order(order), &command, shipment.uuid()).await

@@ -1,7 +1,7 @@
 //! Staff: they receive and count units, announce flash sales and call them off, change prices, and see orders through.
 
-use domain::order::{self, Order};
 use domain::Aggregate;
+use domain::order::{self, Order};
 use event_schemas::{
     StreamId, Timestamp,
     events::order::ItemQuantity,

@@ -103,8 +103,12 @@ pub(super) fn finish(id: OrderId, order: &Order, payment: Option<&Payment>) -> C
 
 /// The gateway charged and sent back what the log says, and nothing else.
 pub(super) fn compare(payments: &BTreeMap<OrderId, Payment>, gateway: &Gateway) -> Checked {
-    let mut charges: BTreeMap<Uuid, Decimal> =
-        gateway.charges.iter().filter(|(_, charge)| charge.stage == Stage::Captured).map(|(key, charge)| (*key, charge.amount.amount)).collect();
+    let mut charges: BTreeMap<Uuid, Decimal> = gateway
+        .charges
+        .iter()
+        .filter(|(_, charge)| charge.stage == Stage::Captured)
+        .map(|(key, charge)| (*key, charge.amount.amount))
+        .collect();
     let mut refunds = gateway.refunds.clone();
     for (order, payment) in payments {
         let Some(key) = payment.key else { continue };
@@ -125,7 +129,10 @@ pub(super) fn compare(payments: &BTreeMap<OrderId, Payment>, gateway: &Gateway) 
         return broken(Invariant::GatewayAgrees, format!("the gateway charged {amount} as {key}, of which the log knows nothing"));
     }
     if let Some((key, refund)) = refunds.iter().next() {
-        return broken(Invariant::GatewayAgrees, format!("the gateway sent {} back as {key}, of which the log knows nothing", refund.amount));
+        return broken(
+            Invariant::GatewayAgrees,
+            format!("the gateway sent {} back as {key}, of which the log knows nothing", refund.amount),
+        );
     }
     Ok(())
 }

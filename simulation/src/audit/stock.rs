@@ -173,7 +173,8 @@ impl Stock {
         let state = own.fold(stock::State::default(), |state, (event, at)| stock::Stock::evolve(state, event, at));
         if state.on_hand() != self.on_hand() || state.reserved_units() != 0 {
             let (on_hand, reserved) = (state.on_hand(), state.reserved_units());
-            let detail = format!("{sku}: the aggregate has {on_hand} on hand and {reserved} reserved, the events say {} and 0", self.on_hand());
+            let detail =
+                format!("{sku}: the aggregate has {on_hand} on hand and {reserved} reserved, the events say {} and 0", self.on_hand());
             return broken(Invariant::OnHand, detail);
         }
         Ok(())
