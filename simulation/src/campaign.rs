@@ -108,7 +108,7 @@ pub fn told(failed: &Outcome, mutation: Option<Mutation>) -> String {
         return format!("seed {seed} failed, and did not when it was run again: the simulator is not deterministic\n");
     };
     let lines = again.trace.len().saturating_sub(TRACE);
-    let trace: String = again.trace.iter().skip(lines).map(|line| format!("    {line}\n")).collect();
+    let trace = again.trace.iter().skip(lines).fold(String::new(), |text, line| text + "    " + line + "\n");
     let mutation = mutation.map(|mutation| format!(" --mutation {mutation}")).unwrap_or_default();
     format!(
         "seed {seed} failed: {}: {}\n  its last steps, in seconds since the shop opened:\n{trace}  \

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 /// One run: its trace, and what came of it.
 fn one(outcome: &Outcome) -> (String, bool) {
-    let trace: String = outcome.trace.iter().map(|line| format!("{line}\n")).collect();
+    let trace = outcome.trace.iter().fold(String::new(), |text, line| text + line + "\n");
     let Outcome { seed, steps, events, trace_hash, violation, .. } = outcome;
     let end = violation.as_ref().map_or_else(|| "all held".to_owned(), |broken| format!("{}: {}", broken.invariant, broken.detail));
     (format!("{trace}seed {seed}: {steps} steps, {events} events, trace {trace_hash:016x}: {end}\n"), violation.is_none())

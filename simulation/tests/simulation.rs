@@ -43,8 +43,9 @@ fn the_same_seed_gives_the_same_run() {
 #[track_caller]
 fn finds(mutation: Mutation, seeds: Range<u64>, by: &[Invariant]) {
     let found = seeds.clone().map(|seed| run(seed, Some(mutation), false)).find(|outcome| outcome.violation.is_some());
-    let Some(found) = found else { panic!("{mutation} was not found within the seeds {seeds:?}") };
-    let violation = found.violation.clone().unwrap();
+    let Some((found, violation)) = found.and_then(|found| Some((found.clone(), found.violation?))) else {
+        panic!("{mutation} was not found within the seeds {seeds:?}")
+    };
     println!("{mutation}: seed {}: {}: {}", found.seed, violation.invariant, violation.detail);
     assert!(by.contains(&violation.invariant), "{mutation} was found by another rule: {violation:?}");
     assert_eq!(run(found.seed, Some(mutation), false), found, "the same seed fails the same way");
@@ -72,6 +73,9 @@ found! {
     a_log_that_forgets_its_commands_is_found: CommandsForgotten within 0..500, by StockFollowsOrder, Sequence;
     a_checkpoint_that_moves_first_is_found: CheckpointFirst within 0..200, by Money, OrderFinal, NothingHeld, StockFollowsOrder;
     a_checkpoint_that_anybody_moves_is_found: CheckpointUnfenced within 0..2_000, by ConsumersAtHead, StockFollowsOrder, OrderFinal;
+    // Rare, since three things must meet: one in some 15,000 seeds shows it. Where the simulator draws otherwise, look for another one with
+    // `--mutation fence-ignored --seeds 60000`.
+    a_fence_that_is_ignored_is_found: FenceIgnored within 22_200..22_400, by Money, GatewayAgrees, NothingHeld;
     reminders_in_memory_are_found: RemindersForgotten within 0..100, by NothingHeld, OrderFinal;
     a_commit_after_expiry_is_found: CommittedAfterExpiry within 0..1_000, by ReservationsEndOnce;
     a_release_of_what_is_not_held_is_found: ReleasedAgain within 0..100, by ReservationsEndOnce;

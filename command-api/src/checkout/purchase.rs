@@ -67,7 +67,6 @@ impl Purchase {
     ///
     /// # Errors
     /// Why it can't be bought.
-    #[expect(clippy::implicit_hasher, reason = "the map is the one that `pricing::offers` gives")]
     pub fn new(
         order: OrderId,
         checkout: Checkout,

@@ -186,6 +186,9 @@ impl Runner {
     }
 }
 
+/// What came of each of several things done side by side, as far as they are done.
+type Results = Rc<RefCell<Vec<Option<Result<Changes, Error>>>>>;
+
 /// Does each of `things` as an actor of this server, and waits for all; what they want changed, in their order.
 async fn side_by_side<T: 'static, F>(
     sim: &Sim,
@@ -196,7 +199,7 @@ where
     F: Future<Output = Result<Changes, Error>> + 'static,
 {
     let many = things.len();
-    let results: Rc<RefCell<Vec<Option<Result<Changes, Error>>>>> = Rc::new(RefCell::new(vec![None; many]));
+    let results: Results = Rc::new(RefCell::new(vec![None; many]));
     let done = Slot::new();
     for (index, thing) in things.enumerate() {
         let (results, done, actor, act) = (results.clone(), done.clone(), sim.clone(), act.clone());

@@ -226,12 +226,12 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    fn answer(self, made: Uuid) -> Option<Kept> {
-        Some(Kept { key: self.key, made, at: self.context.now })
+    fn answer(self, made: Uuid) -> Kept {
+        Kept { key: self.key, made, at: self.context.now }
     }
 
     async fn run<A: Simulated>(self, stream: &StreamId, command: &A::Command, made: Uuid) -> Reply {
-        let outcome = self.sim.execute::<A>(self.server, stream, command, self.context, self.answer(made)).await;
+        let outcome = self.sim.execute::<A>(self.server, stream, command, self.context, Some(self.answer(made))).await;
         match outcome {
             Ok(()) => Reply::Accepted(made),
             Err(Failure::Store(_)) => Reply::Unavailable,
@@ -285,7 +285,7 @@ impl One<'_> {
             if is_refused {
                 return Reply::Refused;
             }
-            let outcome = sim.append(Unit { parts, answer: self.answer(made) }).await;
+            let outcome = sim.append(Unit { parts, answer: Some(self.answer(made)) }).await;
             let mut world = sim.world();
             world.doubt::<A>(server, first.0);
             world.doubt::<B>(server, second.0);

@@ -112,9 +112,9 @@ pub(super) fn compare(payments: &BTreeMap<OrderId, Payment>, gateway: &Gateway) 
     let mut refunds = gateway.refunds.clone();
     for (order, payment) in payments {
         let Some(key) = payment.key else { continue };
-        let charged = charges.remove(&key);
-        if charged != payment.captured.map(|captured| captured.amount) {
-            let detail = format!("the gateway charged {charged:?} for order {order}, the log says {:?}", payment.captured);
+        let taken = charges.remove(&key);
+        if taken != payment.captured.map(|captured| captured.amount) {
+            let detail = format!("the gateway charged {taken:?} for order {order}, the log says {:?}", payment.captured);
             return broken(Invariant::GatewayAgrees, detail);
         }
         for (id, refund) in &payment.refunds {
