@@ -26,8 +26,8 @@ macro_rules! sights {
 sights! {
     /// An order was submitted.
     Order = "orders",
-    /// An order could not be placed.
-    Rejected = "orders rejected",
+    /// An order was rejected since its cart had changed, or been bought by another one.
+    Rejected = "orders rejected for their cart",
     /// An order was given up after a crash.
     Abandoned = "orders abandoned",
     /// An order was confirmed.
