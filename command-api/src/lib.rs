@@ -14,6 +14,8 @@ pub mod process;
 pub mod refusals;
 pub mod routes;
 pub mod shop;
+#[cfg(test)]
+mod test_database;
 pub mod together;
 pub mod write;
 

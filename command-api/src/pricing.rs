@@ -34,6 +34,15 @@ impl Offer {
     pub fn price_in(&self, currency: Currency) -> Option<Money> {
         Some(self.price).filter(|price| self.is_active && price.currency == currency)
     }
+
+    /// The same while `sale` runs, if one does.
+    #[must_use]
+    pub fn during(self, sale: Option<(FlashSaleId, Money)>) -> Self {
+        match sale {
+            Some((sale, price)) => Self { sale: Some(sale), price, ..self },
+            None => self,
+        }
+    }
 }
 
 /// The offers of `skus` at `now`; those that there are.
@@ -43,20 +52,17 @@ impl Offer {
 pub async fn offers(shop: &Shop, skus: &[Sku], now: Timestamp) -> Result<HashMap<Sku, Offer>, event_store::Error> {
     let products: Vec<StreamId> = skus.iter().map(StreamId::product).collect();
     let stocks: Vec<StreamId> = skus.iter().map(StreamId::stock).collect();
-    let running = |state: &stock::State, _| state.running_sale(now).map(|sale| (sale.id, sale.price));
-    let (listings, sales) = futures::try_join!(shop.products.current_all(&products, offer), shop.stock.current_all(&stocks, running))?;
-    let offers = skus.iter().zip(listings).zip(sales).filter_map(|((sku, (offer, ..)), (sale, ..))| {
-        let mut offer = offer?;
-        if let Some((id, price)) = sale {
-            offer.sale = Some(id);
-            offer.price = price;
-        }
-        Some((sku.clone(), offer))
-    });
+    let listings = shop.products.current_all(&products, |state, _| listed(state));
+    let sales = shop.stock.current_all(&stocks, |state, _| running(state, now));
+    let (listings, sales) = futures::try_join!(listings, sales)?;
+    let offers =
+        skus.iter().zip(listings).zip(sales).filter_map(|((sku, (offer, ..)), (sale, ..))| Some((sku.clone(), offer?.during(sale))));
     Ok(offers.collect())
 }
 
-fn offer(state: &product::State, _: i64) -> Option<Offer> {
+/// What a product costs while no sale runs; none where there is no such product.
+#[must_use]
+pub fn listed(state: &product::State) -> Option<Offer> {
     state.listing().map(|listing| Offer {
         title: listing.description.title.clone(),
         category: listing.description.category.clone(),
@@ -64,6 +70,12 @@ fn offer(state: &product::State, _: i64) -> Option<Offer> {
         price: listing.price,
         sale: None,
     })
+}
+
+/// The sale that runs at `now`, and its price.
+#[must_use]
+pub fn running(state: &stock::State, now: Timestamp) -> Option<(FlashSaleId, Money)> {
+    state.running_sale(now).map(|sale| (sale.id, sale.price))
 }
 
 /// The lines of an order for `items`, every one of which has an offer in one currency, and what they come to.

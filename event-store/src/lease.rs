@@ -1,11 +1,12 @@
 //! Which of several servers works for a name: a projection, the process managers, the payment worker.
 //!
-//! A lease saves work that would be done twice; it is never what makes results right. These are kept right by the checkpoint, which
-//! moves only from where its mover read it, and by the version check of the log.
+//! A lease saves work that would be done twice; that somebody has it is never what makes results right. These are kept right by the
+//! version check of the log and by the checkpoint, which moves only from where its mover read it; and where something is kept beside the
+//! checkpoint that changes without it, by the lease's fence, which is looked at within the transaction ([`stands`]).
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,6 +38,18 @@ pub async fn acquire(pool: &PgPool, name: &str, holder: Uuid) -> Result<Option<i
     .fetch_optional(pool)
     .await?;
     Ok(fence)
+}
+
+/// Whether the lease on `name` still has `fence`, asked within the caller's transaction: until that ends nobody else gets it. Where it has not,
+/// somebody else has been at work meanwhile, and the caller must write nothing.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn stands(connection: &mut PgConnection, name: &str, fence: i64) -> Result<bool, Error> {
+    let found = sqlx::query_scalar!("select fence from leases where name = $1 and fence = $2 for share", name, fence)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// Gives the lease on `name` back, so that another server takes over at once.

@@ -1,5 +1,7 @@
 //! Why a cart can't be bought, told line by line.
 
+use std::collections::HashMap;
+
 use domain::stock;
 use event_schemas::{
     Money,
@@ -8,9 +10,10 @@ use event_schemas::{
 };
 use gateway::{FieldError, Problem};
 
-use super::{Contents, Offers};
+use super::purchase::Contents;
 use crate::{
     handler::Failure,
+    pricing::Offer,
     refusals::{conflict, problem},
 };
 
@@ -19,7 +22,7 @@ fn pointer(sku: &Sku) -> String {
 }
 
 /// 409 where a line is archived, priced in another currency, or no product at all.
-pub(super) fn unless_for_sale(contents: &Contents, offers: &Offers) -> Result<(), Problem> {
+pub(super) fn unless_for_sale(contents: &Contents, offers: &HashMap<Sku, Offer>) -> Result<(), Problem> {
     let mut errors = Vec::new();
     for item in &contents.items {
         let detail = match offers.get(&item.sku) {
@@ -37,7 +40,12 @@ pub(super) fn unless_for_sale(contents: &Contents, offers: &Offers) -> Result<()
 }
 
 /// 409 where the total is not the one that the buyer was shown: with the total, and the lines whose price moved since they were put in.
-pub(super) fn unless_expected(expected: Option<Money>, totals: &Totals, contents: &Contents, offers: &Offers) -> Result<(), Problem> {
+pub(super) fn unless_expected(
+    expected: Option<Money>,
+    totals: &Totals,
+    contents: &Contents,
+    offers: &HashMap<Sku, Offer>,
+) -> Result<(), Problem> {
     let Some(expected) = expected else { return Ok(()) };
     if expected.currency == totals.total.currency && expected.amount == totals.total.amount {
         return Ok(());

@@ -1,7 +1,6 @@
 //! Handlers on a real log: each test has a database of its own, made where `MERX_TEST_DATABASE_URL` says; without that they are skipped.
 
 use std::{
-    io::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,38 +12,13 @@ use event_schemas::{
 };
 use event_store::{EventStore, KeyedAnswer, Unit};
 use gateway::{IfMatch, conditional::Condition};
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use super::{Accepted, Context, Failure, Handler, Staging};
-use crate::shop::now;
-
-struct Database {
-    pool: PgPool,
-    name: String,
-    server: PgConnectOptions,
-}
+use crate::{shop::now, test_database::Database};
 
 impl Database {
-    async fn make() -> Option<Self> {
-        let Ok(server) = std::env::var("MERX_TEST_DATABASE_URL") else {
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // Past the capturing of output, so that it is read.
-            writeln!(std::io::stderr(), "SKIPPED: {test} needs MERX_TEST_DATABASE_URL").expect("stderr");
-            return None;
-        };
-        let server: PgConnectOptions = server.parse().unwrap();
-        let name = format!("handler_test_{}", Uuid::now_v7().simple());
-        let mut connection = PgConnection::connect_with(&server).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.unwrap();
-        let pool = PgPool::connect_with(server.clone().database(&name)).await.unwrap();
-        event_store::MIGRATIONS.run(&pool).await.unwrap();
-        Some(Self { pool, name, server })
-    }
-
     /// A handler as one more process has it.
     async fn handler(&self) -> Arc<Handler<Stock>> {
         self.handler_of(1_000).await
@@ -54,27 +28,6 @@ impl Database {
         let options = self.server.clone().database(&self.name);
         let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await.unwrap();
         Arc::new(Handler::new(EventStore::open(pool).await.unwrap(), capacity))
-    }
-
-    async fn count(&self) -> i64 {
-        let (events, gaps): (i64, i64) =
-            sqlx::query_as("select count(*), (select position from log_head) - count(*) from events").fetch_one(&self.pool).await.unwrap();
-        assert_eq!(gaps, 0, "a gap in the log");
-        events
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut connection = PgConnection::connect_with(&server).await.unwrap();
-                sqlx::query(AssertSqlSafe(format!("drop database {name} with (force)"))).execute(&mut connection).await.unwrap();
-            });
-        });
-        assert!(dropped.join().is_ok() || std::thread::panicking(), "the test's database is still there");
     }
 }
 

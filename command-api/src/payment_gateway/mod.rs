@@ -1,8 +1,11 @@
 //! Payment gateways: other companies' systems, asked over a network that loses answers.
 //!
 //! - [`simulated`]: one to try the shop with, whose tokens fail in every way that a real one does
+//! - [`question`]: what a payment needs of its gateway, and what the answer leads to
 //! - [`worker`]: asks the gateway for what payments need, and records what it says
 
+pub mod open;
+pub mod question;
 pub mod simulated;
 pub mod worker;
 

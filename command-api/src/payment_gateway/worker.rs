@@ -4,53 +4,36 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Aggregate, payment};
-use event_schemas::{
-    Event, Recorded, StreamId, Timestamp,
-    events::payment::Event as PaymentEvent,
-    ids::{OrderId, RefundId},
-};
+use event_schemas::{Recorded, StreamId, Timestamp, ids::OrderId};
 use event_store::{Batch, checkpoint, lease};
 use metrics::{counter, gauge, histogram};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{ChargeOutcome, ChargeRequest, NoAnswer, PaymentGateway, RefundRequest, VoidOutcome};
+use super::{
+    NoAnswer, PaymentGateway,
+    open::Open,
+    question::{self, ANSWER_LIMIT, Answer, Next, Question},
+};
 use crate::{
     handler::{Context, Failure},
-    process::derived_id,
     shop::{Shop, now},
 };
 
 mod open;
-
-use open::Open;
 
 const NAME: &str = "payment-worker";
 /// The most positions of a batch.
 const BATCH: usize = 1_024;
 /// The most questions to the gateway at a time: one that hangs takes one of these places until it times out.
 const QUESTIONS: usize = 1_024;
-/// How long the gateway may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the checkpoint waits for the payments of a batch, so that most are settled without ever being written down as open.
 const SETTLE_LIMIT: Duration = Duration::from_millis(40);
 /// How often the checkpoint follows where there was nothing to do.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
-/// The first pause after a failed attempt; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(400);
-/// The longest pause between two attempts.
-const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause between two tries while the database is away.
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long to wait after the `attempt`-th failed attempt, from 1: doubling from 400 ms to a minute, of which a random half is left out, so
-/// that what failed together does not come back together ("full jitter" halved; Brooker, "Exponential Backoff And Jitter").
-#[must_use]
-pub fn pause_after(attempt: u32, random: u32) -> Duration {
-    let whole = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).min(MAX_PAUSE);
-    whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
-}
 
 /// Runs the payment worker while this server holds its lease, until `shutdown`.
 pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shutdown: CancellationToken) {
@@ -64,7 +47,7 @@ pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shu
         let stopped = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = held.wait_for(|held| !*held) => continue,
-            stopped = work(&shop, &gateway) => stopped,
+            stopped = work(&shop, &gateway, holder) => stopped,
         };
         if let Err(error) = stopped {
             tracing::warn!(%error, "the payment worker was stopped and goes on where it was");
@@ -74,17 +57,12 @@ pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shu
     }
 }
 
-/// What is to be done for a payment after it was worked on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Next {
-    Nothing,
-    At(Timestamp),
-}
-
 struct Worker {
     shop: Shop,
     gateway: Arc<dyn PaymentGateway>,
     places: Arc<Semaphore>,
+    /// Of the lease: whoever takes over has another one.
+    fence: i64,
     position: i64,
     open: Open,
     running: JoinSet<(OrderId, Result<Next, event_store::Error>)>,
@@ -125,11 +103,12 @@ impl Cause {
     }
 }
 
-async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>) -> Result<(), event_store::Error> {
+async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> Result<(), event_store::Error> {
     let pool = shop.store.pool();
     let mut worker = Worker {
+        fence: lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?,
         position: checkpoint::read(pool, NAME, 1).await?,
-        open: Open::read(pool).await?,
+        open: open::read(pool).await?,
         shop: shop.clone(),
         gateway: gateway.clone(),
         places: Arc::new(Semaphore::new(QUESTIONS)),
@@ -144,7 +123,7 @@ async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>) -> Result<(), even
     let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let due = worker.open.next_due(&worker.busy);
+        let due = worker.open.next_due(|order| worker.busy.contains_key(order));
         tokio::select! {
             batch = feed.next(worker.position, BATCH) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done)?,
@@ -164,16 +143,8 @@ async fn sleep_until(due: Option<Timestamp>) {
 
 impl Worker {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
-        let asks = |event: &Event| {
-            use PaymentEvent::{Cancelled, RefundRequested, Requested};
-            matches!(event, Event::Payment(Requested(_) | RefundRequested(_) | Cancelled(_)))
-        };
-        let orders: HashMap<OrderId, Cause> = batch
-            .events
-            .iter()
-            .filter(|recorded| asks(&recorded.event))
-            .filter_map(|recorded| Some((recorded.stream.key().parse().ok()?, Cause::of(recorded))))
-            .collect();
+        let asking = batch.events.iter().filter_map(|recorded| Some((question::asks(recorded)?, Cause::of(recorded))));
+        let orders: HashMap<OrderId, Cause> = asking.collect();
         let asked = !orders.is_empty();
         for (order, cause) in &orders {
             self.begin(*order, *cause);
@@ -192,7 +163,7 @@ impl Worker {
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
         let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        self.open.write(self.shop.store.pool(), &still_busy, NAME, self.position).await
+        open::write(&mut self.open, self.shop.store.pool(), self.fence, &still_busy, self.position).await
     }
 
     /// Works on an order's payment in the background.
@@ -230,70 +201,36 @@ impl Worker {
 async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, cause: Cause) -> Result<Next, event_store::Error> {
     let stream = StreamId::payment(order);
     let state = shop.payments.at_least(&stream, cause.version, |state, _| state.clone()).await?;
-    match &state {
-        payment::State::Nothing | payment::State::Declined(_) => Ok(Next::Nothing),
-        payment::State::Pending(charge) if now() >= charge.deadline => Ok(Next::Nothing),
-        payment::State::Pending(charge) => {
-            let command = ask_for_charge(gateway, order, charge).await;
-            let next = match &command {
-                payment::Command::RecordFailure { retry_at, .. } => Next::At(*retry_at),
-                _ => Next::Nothing,
-            };
+    let Some(charge) = state.charge() else { return Ok(Next::Nothing) };
+    for question in question::questions(&state, now()) {
+        let answer = ask(gateway, order, &question).await;
+        let (command, next) = question::follow(charge, &question, answer, later);
+        if let Some(command) = command {
             record(shop, &stream, cause, &command).await?;
-            Ok(next)
         }
-        payment::State::Cancelled(cancelled) => {
-            let charge = &cancelled.charge;
-            let request = charge_request(charge);
-            match answer(gateway.void(&request)).await {
-                Ok(VoidOutcome::Voided) => Ok(Next::Nothing),
-                Ok(VoidOutcome::Captured { reference }) => {
-                    let refund = RefundId(derived_id(charge.idempotency_key, "late-capture"));
-                    let command = payment::Command::RecordCapture { amount: charge.amount, gateway_reference: reference, refund };
-                    record(shop, &stream, cause, &command).await?;
-                    Ok(Next::Nothing)
-                }
-                Err(_) => Ok(Next::At(later(charge.attempts + 1))),
-            }
-        }
-        payment::State::Captured(captured) => {
-            for refund in state.pending_refunds() {
-                let request =
-                    RefundRequest { idempotency_key: refund.refund.uuid(), charge: captured.charge.idempotency_key, amount: refund.amount };
-                match answer(gateway.refund(&request)).await {
-                    Ok(gateway_reference) => {
-                        record(shop, &stream, cause, &payment::Command::RecordRefund { refund: refund.refund, gateway_reference }).await?;
-                    }
-                    Err(_) => return Ok(Next::At(later(3))),
-                }
-            }
-            Ok(Next::Nothing)
+        if next != Next::Nothing {
+            return Ok(next);
         }
     }
+    Ok(Next::Nothing)
 }
 
-/// Asks for a charge; the command that records what came of it.
-async fn ask_for_charge(gateway: &dyn PaymentGateway, order: OrderId, charge: &payment::Charge) -> payment::Command {
-    let started = Instant::now();
-    let outcome = answer(gateway.charge(&charge_request(charge))).await;
-    histogram!("merx_payment_gateway_seconds").record(started.elapsed());
-    match outcome {
-        Ok(ChargeOutcome::Captured { reference }) => {
-            let refund = RefundId(derived_id(charge.idempotency_key, "late-capture"));
-            payment::Command::RecordCapture { amount: charge.amount, gateway_reference: reference, refund }
+/// Asks one question.
+async fn ask(gateway: &dyn PaymentGateway, order: OrderId, question: &Question) -> Answer {
+    match question {
+        Question::Charge(request) => {
+            let started = Instant::now();
+            let outcome = answer(gateway.charge(request)).await;
+            histogram!("merx_payment_gateway_seconds").record(started.elapsed());
+            if let Err(NoAnswer(reason)) = &outcome {
+                counter!("merx_payment_attempts_failed_total").increment(1);
+                tracing::debug!(%order, reason, "the payment gateway gave no answer");
+            }
+            Answer::Charge(outcome)
         }
-        Ok(ChargeOutcome::Declined { code }) => payment::Command::RecordDecline { decline_code: code },
-        Err(NoAnswer(reason)) => {
-            counter!("merx_payment_attempts_failed_total").increment(1);
-            tracing::debug!(%order, reason, "the payment gateway gave no answer");
-            let attempt = charge.attempts + 1;
-            payment::Command::RecordFailure { attempt, reason, retry_at: later(attempt).min(charge.deadline) }
-        }
+        Question::Void(request) => Answer::Void(answer(gateway.void(request)).await),
+        Question::Refund(request, _) => Answer::Refund(answer(gateway.refund(request)).await),
     }
-}
-
-fn charge_request(charge: &payment::Charge) -> ChargeRequest {
-    ChargeRequest { idempotency_key: charge.idempotency_key, amount: charge.amount, token: charge.means.token.clone() }
 }
 
 /// Waits for the gateway, but not for ever.
@@ -305,7 +242,7 @@ async fn answer<T>(question: impl Future<Output = Result<T, NoAnswer>>) -> Resul
 
 fn later(attempt: u32) -> Timestamp {
     let random = u32::from_be_bytes(Uuid::now_v7().as_bytes()[12..].try_into().unwrap_or_default());
-    now().plus(chrono::Duration::from_std(pause_after(attempt, random)).unwrap_or_default())
+    question::later(now(), attempt, random)
 }
 
 async fn record(shop: &Shop, stream: &StreamId, cause: Cause, command: &payment::Command) -> Result<(), event_store::Error> {
@@ -316,19 +253,5 @@ async fn record(shop: &Shop, stream: &StreamId, cause: Cause, command: &payment:
             tracing::warn!(%refused, %stream, "what the gateway said was refused");
             Ok(())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_minute_and_a_random_half_is_left_out() {
-        let bounds = |attempt| (pause_after(attempt, 0).as_millis(), pause_after(attempt, u32::MAX).as_millis());
-        assert_eq!(bounds(1), (200, 400));
-        assert_eq!(bounds(2), (400, 800));
-        assert_eq!(bounds(5), (3_200, 6_400));
-        assert_eq!(bounds(40), (30_000, 60_000));
     }
 }

@@ -5,14 +5,23 @@
 //! - [`fulfilment`]: stock follows the order
 //! - [`expiry`]: no reservation outlives its time
 //! - [`flash_sale`]: sales start and end on time
+//! - [`ahead`]: what a client's request must find done
+//! - [`plan`]: how what they decide is carried out, as far as that is pure too
 
+pub mod ahead;
+#[cfg(test)]
+mod ahead_tests;
+mod changes;
 pub mod checkout;
 pub mod expiry;
 pub mod flash_sale;
 pub mod fulfilment;
 pub mod payment;
+pub mod plan;
 mod reminders;
 mod runner;
+#[cfg(test)]
+mod runner_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +34,7 @@ use event_schemas::{
 };
 use uuid::Uuid;
 
+pub use changes::Changes;
 pub use reminders::Reminder;
 pub use runner::run;
 
@@ -54,6 +64,26 @@ pub struct Known<'a> {
     pub payment: &'a pay::State,
     /// The lines whose units have left stock for the order, where the event is its cancellation after it was confirmed.
     pub left_stock: &'a HashSet<Sku>,
+}
+
+impl<'a> Known<'a> {
+    /// With an event of an order.
+    #[must_use]
+    pub fn of_order(order: &'a order::State, left_stock: &'a HashSet<Sku>) -> Self {
+        Self { order, payment: &pay::State::Nothing, left_stock }
+    }
+
+    /// With an event of an order's payment.
+    #[must_use]
+    pub fn of_payment(payment: &'a pay::State, left_stock: &'a HashSet<Sku>) -> Self {
+        Self { order: &order::State::Nothing, payment, left_stock }
+    }
+
+    /// With any other event.
+    #[must_use]
+    pub fn of_nothing(left_stock: &'a HashSet<Sku>) -> Self {
+        Self { order: &order::State::Nothing, payment: &pay::State::Nothing, left_stock }
+    }
 }
 
 /// What all process managers together want done about `event` at `now`. Pure: the same event again leads to the same commands, whose ids

@@ -9,8 +9,10 @@ use event_schemas::{
 };
 use sqlx::{PgConnection, PgPool};
 
+use super::changes::Changes;
+
 /// What is to be looked at when its time comes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reminder {
     /// Whether a submitted order was placed.
     Placement(OrderId),
@@ -50,91 +52,44 @@ impl Reminder {
     }
 }
 
-/// What a batch of reactions wants set and forgotten: of each reminder the last word counts, and of several times the earliest.
-#[derive(Default)]
-pub(super) struct Changes(HashMap<Reminder, Option<Timestamp>>);
-
-impl Changes {
-    pub fn set(&mut self, reminder: Reminder, at: Timestamp) {
-        let slot = self.0.entry(reminder).or_insert(Some(at));
-        *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    pub fn forget(&mut self, reminder: Reminder) {
-        self.0.insert(reminder, None);
-    }
-
-    pub fn merge(&mut self, other: Self) {
-        for (reminder, change) in other.0 {
-            match change {
-                Some(at) => self.set(reminder, at),
-                None => self.forget(reminder),
-            }
+/// Writes what is to change.
+pub(super) async fn write(changes: &Changes, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let (mut kinds, mut subjects, mut due, mut gone_kinds, mut gone) =
+        (Vec::new(), Vec::new(), Vec::<DateTime<Utc>>::new(), Vec::new(), Vec::new());
+    for (reminder, change) in changes.iter() {
+        let (kind, subject) = reminder.row();
+        if let Some(at) = change {
+            kinds.push(kind);
+            subjects.push(subject);
+            due.push(at.utc());
+        } else {
+            gone_kinds.push(kind);
+            gone.push(subject);
         }
     }
-
-    /// Drops what is so already: a time not earlier than the one that is set, forgetting what is not set.
-    pub fn drop_what_stands(&mut self, set: &HashMap<Reminder, Timestamp>) {
-        self.0.retain(|reminder, change| match (change, set.get(reminder)) {
-            (Some(at), Some(standing)) => *at < *standing,
-            (Some(_), None) | (None, Some(_)) => true,
-            (None, None) => false,
-        });
+    if !gone.is_empty() {
+        sqlx::query!(
+            "delete from reminders r using unnest($1::text[], $2::text[]) as g (kind, subject) where r.kind = g.kind and r.subject = g.subject",
+            &gone_kinds as &[&str],
+            &gone,
+        )
+        .execute(&mut *connection)
+        .await?;
     }
-
-    /// Notes in `set` what has been written.
-    pub fn note(self, set: &mut HashMap<Reminder, Timestamp>) {
-        for (reminder, change) in self.0 {
-            match change {
-                Some(at) => set.insert(reminder, at),
-                None => set.remove(&reminder),
-            };
-        }
+    if !kinds.is_empty() {
+        sqlx::query!(
+            r#"
+            insert into reminders as r (kind, subject, due_at) select * from unnest($1::text[], $2::text[], $3::timestamptz[])
+            on conflict (kind, subject) do update set due_at = excluded.due_at where excluded.due_at < r.due_at
+            "#,
+            &kinds as &[&str],
+            &subjects,
+            &due,
+        )
+        .execute(&mut *connection)
+        .await?;
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Writes them.
-    pub async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let (mut kinds, mut subjects, mut due, mut gone_kinds, mut gone) =
-            (Vec::new(), Vec::new(), Vec::<DateTime<Utc>>::new(), Vec::new(), Vec::new());
-        for (reminder, change) in &self.0 {
-            let (kind, subject) = reminder.row();
-            if let Some(at) = change {
-                kinds.push(kind);
-                subjects.push(subject);
-                due.push(at.utc());
-            } else {
-                gone_kinds.push(kind);
-                gone.push(subject);
-            }
-        }
-        if !gone.is_empty() {
-            sqlx::query!(
-                "delete from reminders r using unnest($1::text[], $2::text[]) as g (kind, subject) where r.kind = g.kind and r.subject = g.subject",
-                &gone_kinds as &[&str],
-                &gone,
-            )
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !kinds.is_empty() {
-            sqlx::query!(
-                r#"
-                insert into reminders as r (kind, subject, due_at) select * from unnest($1::text[], $2::text[], $3::timestamptz[])
-                on conflict (kind, subject) do update set due_at = excluded.due_at where excluded.due_at < r.due_at
-                "#,
-                &kinds as &[&str],
-                &subjects,
-                &due,
-            )
-            .execute(&mut *connection)
-            .await?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// All that is set.

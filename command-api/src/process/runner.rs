@@ -10,21 +10,19 @@ use std::{
 };
 
 use domain::{Aggregate, order, payment, stock};
-use event_schemas::{
-    Event, Metadata, Recorded, StreamId, Timestamp,
-    events::order::{Event as OrderEvent, OrderCancelled},
-    ids::{CommandId, Sku},
-};
+use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
 use event_store::{Batch, checkpoint, lease};
 use futures::{StreamExt, future, stream};
 use gateway::IfMatch;
 use metrics::{counter, gauge};
+use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    CATEGORIES, Known, Reaction, Reminder, derived_id, fulfilment, order_of, react, react_when_due,
-    reminders::{self, Changes},
+    CATEGORIES, Changes, Known, Reaction, Reminder, fulfilment, order_of,
+    plan::{self, Shown},
+    react, react_when_due, reminders,
 };
 use crate::{
     handler::{Context, Failure, Handler},
@@ -54,7 +52,7 @@ pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
             () = shutdown.cancelled() => break,
             changed = held.wait_for(|held| *held) => if changed.is_err() { break },
         }
-        let mut runner = match Runner::start(shop.clone()).await {
+        let mut runner = match Runner::start(shop.clone(), holder).await {
             Ok(runner) => runner,
             Err(error) => {
                 tracing::warn!(%error, "process managers can't start");
@@ -76,8 +74,10 @@ pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
     }
 }
 
-struct Runner {
+pub(super) struct Runner {
     shop: Shop,
+    /// Of the lease: whoever takes over has another one.
+    fence: i64,
     /// How far everything is done.
     position: i64,
     /// How far that is written down.
@@ -88,10 +88,11 @@ struct Runner {
 }
 
 impl Runner {
-    async fn start(shop: Shop) -> Result<Self, event_store::Error> {
+    pub async fn start(shop: Shop, holder: Uuid) -> Result<Self, event_store::Error> {
+        let fence = lease::acquire(shop.store.pool(), NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
         let position = checkpoint::read(shop.store.pool(), NAME, 1).await?;
         let set = reminders::all(shop.store.pool()).await?;
-        Ok(Self { shop, position, written: position, written_at: Instant::now(), set })
+        Ok(Self { shop, fence, position, written: position, written_at: Instant::now(), set })
     }
 
     async fn work(&mut self) -> Result<(), event_store::Error> {
@@ -114,9 +115,7 @@ impl Runner {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
         let mut subjects: HashMap<String, Vec<Arc<Recorded>>> = HashMap::new();
         for event in batch.events {
-            // An order and its payment are one subject.
-            let subject = order_of(&event).map_or_else(|| event.stream.to_string(), |order| order.to_string());
-            subjects.entry(subject).or_default().push(event);
+            subjects.entry(plan::subject(&event)).or_default().push(event);
         }
         let shop = &self.shop;
         let mut done = stream::iter(subjects.into_values())
@@ -146,13 +145,13 @@ impl Runner {
         if self.position == self.written && changes.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.shop.store.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         // Nobody is told of this commit; what is lost of it with a crash of Postgres is done again.
         sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
         if !checkpoint::advance(&mut transaction, NAME, self.written, self.position).await? {
             return Err(event_store::Error::Conflict); // another server has taken over
         }
-        changes.write(&mut transaction).await?;
+        reminders::write(&changes, &mut transaction).await?;
         transaction.commit().await?;
         changes.note(&mut self.set);
         self.written = self.position;
@@ -160,7 +159,14 @@ impl Runner {
         Ok(())
     }
 
-    async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
+    /// A transaction that ends before another server takes over; refused where one has. Reminders change without the checkpoint too, so
+    /// that it alone can't tell: a runner that wakes up late would remove one that its successor counts on.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, event_store::Error> {
+        let mut transaction = self.shop.store.pool().begin().await?;
+        if lease::stands(&mut transaction, NAME, self.fence).await? { Ok(transaction) } else { Err(event_store::Error::Conflict) }
+    }
+
+    pub async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
         let now = now();
         let due = reminders::due(self.shop.store.pool(), now, DUE).await?;
         if due.is_empty() {
@@ -173,9 +179,9 @@ impl Runner {
             changes.merge(of_reminder?);
         }
         drop(seen_to);
-        let mut transaction = self.shop.store.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         reminders::done(&mut transaction, now, &due).await?;
-        changes.write(&mut transaction).await?;
+        reminders::write(&changes, &mut transaction).await?;
         transaction.commit().await?;
         for reminder in &due {
             self.set.remove(reminder);
@@ -188,56 +194,40 @@ impl Runner {
 /// Does all that is to be done about one reminder that is due.
 async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Changes, event_store::Error> {
     let mut changes = Changes::default();
+    if let Some((first, actor)) = plan::comes_first(&reminder) {
+        issue(shop, first, &Context::new(now, actor)).await?;
+    }
     let reactions = match &reminder {
-        Reminder::Reservations(sku) => {
-            // Expire first, so that the next time asked for is that of a reservation that is left.
-            let (stream, context) = (StreamId::stock(sku), Context::new(now, "process:expiry"));
-            run_on(&shop.stock, &stream, &stock::Command::Expire, &context).await?;
-            shop.stock.current(&stream, |state, _| react_when_due(&reminder, state)).await?.0
-        }
+        Reminder::Reservations(sku) => shop.stock.current(&StreamId::stock(sku), |state, _| react_when_due(&reminder, state)).await?.0,
         _ => react_when_due(&reminder, &stock::State::Nothing),
     };
-    for reaction in reactions {
-        match reaction {
-            Reaction::Remind(reminder, at) => changes.set(reminder, at),
-            Reaction::Forget(reminder) => changes.forget(reminder),
-            command => {
-                let context = Context::new(now, actor(&command));
-                issue(shop, command, &context).await?;
-            }
-        }
+    for command in plan::commands(reactions, &mut changes) {
+        let context = Context::new(now, plan::actor(&command));
+        issue(shop, command, &context).await?;
     }
     Ok(changes)
 }
 
 /// Does all that is to be done about one event.
-async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
+pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
     let now = now();
-    let (no_order, no_payment, left_stock) = (order::State::Nothing, payment::State::Nothing, left_stock(shop, event).await?);
-    let nothing = Known { order: &no_order, payment: &no_payment, left_stock: &left_stock };
-    let reactions = match order_of(event) {
-        Some(order) if event.stream.category() == order::Order::CATEGORY => {
-            let known = |state: &order::State, _| react(Known { order: state, ..nothing }, event, now);
+    let left_stock = left_stock(shop, event).await?;
+    let reactions = match Shown::with(event) {
+        Shown::Order(order) => {
+            let known = |state: &order::State, _| react(Known::of_order(state, &left_stock), event, now);
             shop.orders.at_least(&StreamId::order(order), event.version, known).await?
         }
-        Some(order) => {
-            let known = |state: &payment::State, _| react(Known { payment: state, ..nothing }, event, now);
+        Shown::Payment(order) => {
+            let known = |state: &payment::State, _| react(Known::of_payment(state, &left_stock), event, now);
             shop.payments.at_least(&StreamId::payment(order), event.version, known).await?
         }
-        None => react(nothing, event, now),
+        Shown::Nothing => react(Known::of_nothing(&left_stock), event, now),
     };
     // Each command of one event is for another stream, so they can be under way together.
-    let mut commands = Vec::new();
-    for reaction in reactions {
-        match reaction {
-            Reaction::Remind(reminder, at) => changes.set(reminder, at),
-            Reaction::Forget(reminder) => changes.forget(reminder),
-            command => {
-                let context = context_of(event, &command, now);
-                commands.push(async move { issue(shop, command, &context).await });
-            }
-        }
-    }
+    let commands = plan::commands(reactions, changes).into_iter().map(|command| async move {
+        let context = context_of(event, &command, now);
+        issue(shop, command, &context).await
+    });
     let lost: Vec<Sku> = future::try_join_all(commands).await?.into_iter().flatten().collect();
     if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
         tracing::error!(%order, ?lost, "reservations of a confirmed order had ended before its units left stock");
@@ -252,15 +242,14 @@ async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<
 /// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
 async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event_store::Error> {
     let mut left = HashSet::new();
-    let Event::Order(OrderEvent::Cancelled(OrderCancelled { was_confirmed: true, .. })) = &event.event else { return Ok(left) };
+    if !plan::needs_left_stock(event) {
+        return Ok(left);
+    }
     for stored in shop.store.read_stream(&event.stream, 1, event.version, event.version).await? {
         let earlier = stored.decode()?;
-        let Event::Order(OrderEvent::Confirmed(_)) = &earlier.event else { continue };
-        let skus = |state: &order::State, _| {
-            state.purchase().map(|purchase| purchase.lines.iter().map(|line| line.sku.clone()).collect::<Vec<_>>()).unwrap_or_default()
-        };
-        for sku in shop.orders.at_least(&event.stream, event.version, skus).await? {
-            if shop.store.position_of(fulfilment::commit_command(earlier.event_id, &sku)).await?.is_some() {
+        let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);
+        for (sku, command) in shop.orders.at_least(&event.stream, event.version, commands).await? {
+            if shop.store.position_of(command).await?.is_some() {
                 left.insert(sku);
             }
         }
@@ -268,31 +257,9 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event
     Ok(left)
 }
 
-fn actor(reaction: &Reaction) -> &'static str {
-    match reaction {
-        Reaction::Order(..) | Reaction::Payment(..) => "process:payment",
-        Reaction::Stock(..) => "process:fulfilment",
-        Reaction::FlashSale(..) => "process:flash-sale",
-        Reaction::Remind(..) | Reaction::Forget(..) => "process",
-    }
-}
-
 /// A command that is the same one each time the event is taken.
 fn context_of(event: &Recorded, reaction: &Reaction, now: Timestamp) -> Context {
-    let target = match reaction {
-        Reaction::Order(order, _) => StreamId::order(*order).to_string(),
-        Reaction::Payment(order, _) => StreamId::payment(*order).to_string(),
-        Reaction::Stock(sku, _) => StreamId::stock(sku).to_string(),
-        Reaction::FlashSale(sale, _) => StreamId::flash_sale(*sale).to_string(),
-        Reaction::Remind(..) | Reaction::Forget(..) => String::new(),
-    };
-    let metadata = Metadata {
-        command_id: CommandId(derived_id(event.event_id, &target)),
-        correlation_id: event.metadata.correlation_id,
-        causation_id: Some(event.event_id),
-        actor: actor(reaction).into(),
-    };
-    Context { now, metadata, if_match: IfMatch(None), may_repeat: true }
+    Context { now, metadata: plan::metadata(event, reaction), if_match: IfMatch(None), may_repeat: true }
 }
 
 /// Issues one command; the SKU whose stock could not be committed, if that is what came of it.
@@ -301,10 +268,15 @@ async fn issue(shop: &Shop, reaction: Reaction, context: &Context) -> Result<Opt
         Reaction::Order(order, command) => run_on(&shop.orders, &StreamId::order(order), &command, context).await?,
         Reaction::Payment(order, command) => run_on(&shop.payments, &StreamId::payment(order), &command, context).await?,
         Reaction::FlashSale(sale, command) => run_on(&shop.flash_sales, &StreamId::flash_sale(sale), &command, context).await?,
-        Reaction::Stock(sku, command) => match shop.stock.run(&StreamId::stock(&sku), &command, context, |_, _| ()).await {
-            Err(Failure::Refused(stock::Refusal::NoReservation { .. })) => return Ok(Some(sku)),
-            outcome => settle(outcome, stock::Stock::CATEGORY)?,
-        },
+        Reaction::Stock(sku, command) => {
+            let outcome = shop.stock.run(&StreamId::stock(&sku), &command, context, |_, _| ()).await;
+            if let Err(Failure::Refused(refusal)) = &outcome
+                && let Some(lost) = plan::lost_stock(&sku, refusal)
+            {
+                return Ok(Some(lost));
+            }
+            settle(outcome, stock::Stock::CATEGORY)?;
+        }
         Reaction::Remind(..) | Reaction::Forget(..) => {}
     }
     Ok(None)

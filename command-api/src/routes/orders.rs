@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use super::{Notes, notes};
 use crate::{
+    process,
+    refusals::unstored,
     shop::Shop,
     together::{Step, together},
     write::{Answer, Draft, Write},
@@ -129,6 +131,7 @@ async fn cancel(
 }
 
 async fn ship(State(shop): State<Shop>, Path(id): Path<OrderId>, write: Write, Json(new): Json<NewShipment>) -> Result<Answer, Problem> {
+    process::ahead::let_units_go(&shop, id).await.map_err(|error| unstored(&error))?;
     let shipment = ShipmentId(Uuid::now_v7());
     let command = order::Command::Ship { shipment, items: new.items, carrier: new.carrier, tracking_number: new.tracking_number };
     created(&shop, id, &write, &command).await

@@ -30,6 +30,38 @@ async fn a_lease_has_one_holder_and_its_fence_grows_with_each_change() {
     assert_eq!(acquire(other).await, None);
 }
 
+#[tokio::test]
+async fn nobody_else_gets_a_lease_before_a_transaction_that_counts_on_it_has_ended() {
+    let Some(database) = Database::make().await else { return };
+    let (pool, one, other) = (&database.pool, Uuid::now_v7(), Uuid::now_v7());
+    let fence = lease::acquire(pool, "work", one).await.unwrap().unwrap();
+    sqlx::query("update leases set expires_at = now() - interval '1 millisecond'").execute(pool).await.unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    assert!(lease::stands(&mut transaction, "work", fence).await.unwrap(), "run out, but nobody else's yet");
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { lease::acquire(&pool, "work", other).await.unwrap() }
+    });
+    // It waits for a lock, however long.
+    while sqlx::query_scalar::<_, i64>(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waits.is_finished());
+    transaction.commit().await.unwrap();
+    let taken = waits.await.unwrap().unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    assert!(!lease::stands(&mut transaction, "work", fence).await.unwrap(), "another one's by now");
+    assert!(lease::stands(&mut transaction, "work", taken).await.unwrap());
+    assert!(!lease::stands(&mut transaction, "other work", taken).await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_ask_for_a_lease_at_once_and_one_gets_it() {
     let Some(database) = Database::make().await else { return };

@@ -1,0 +1,352 @@
+//! The process managers' runner: as `command-api/src/process/runner.rs`, with the same pure decisions, on this world's log and tables.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+};
+
+use command_api::{
+    handler::Failure,
+    process::{
+        CATEGORIES, Changes, Known, Reaction, Reminder, fulfilment, order_of,
+        plan::{self, Shown},
+        react, react_when_due,
+    },
+};
+use domain::{flash_sale::FlashSale, order::Order, payment::Payment, stock, stock::Stock};
+use event_schemas::{
+    Recorded, StreamId, Timestamp,
+    ids::{OrderId, Sku},
+};
+use event_store::Error;
+
+use super::chaos::{is_in_charge, may_write};
+use crate::{
+    counts::Sight,
+    mutation::Mutation,
+    scheduler::{Sim, Slot},
+    server::{Context, Simulated},
+    world::{Role, ServerId},
+};
+
+const ROLE: Role = Role::ProcessManagers;
+
+/// Runs the process managers until the server notices that another one does.
+pub(crate) async fn run(sim: &Sim, server: ServerId, fence: u64) {
+    while is_in_charge(sim, ROLE, fence) {
+        sim.hop().await;
+        let (position, set) = {
+            let mut world = sim.world();
+            if world.is_mutated(Mutation::RemindersForgotten) {
+                world.kept.reminders.clear();
+            }
+            (world.kept.position(ROLE), world.kept.reminders.iter().map(|(reminder, at)| (reminder.clone(), *at)).collect())
+        };
+        let mut runner = Runner { sim: sim.clone(), server, fence, position, written: position, set };
+        if runner.work().await.is_ok() {
+            return;
+        }
+        let pause = sim.world().rng.i64(50_000..2_000_000);
+        sim.sleep(pause).await;
+    }
+}
+
+struct Runner {
+    sim: Sim,
+    server: ServerId,
+    fence: u64,
+    /// How far everything is done.
+    position: i64,
+    /// How far that is written down.
+    written: i64,
+    /// The reminders that are set, so that what changes nothing is not written.
+    set: HashMap<Reminder, Timestamp>,
+}
+
+impl Runner {
+    async fn work(&mut self) -> Result<(), Error> {
+        while is_in_charge(&self.sim, ROLE, self.fence) {
+            let (batch, up_to) = self.batch();
+            let (now, due) = self.due();
+            let reminders_first = self.sim.world().rng.bool();
+            if !due.is_empty() && (reminders_first || up_to == self.position) {
+                self.see_to(now, due).await?;
+            } else if up_to > self.position {
+                self.take(batch, up_to).await?;
+            } else {
+                let next_due = {
+                    let world = self.sim.world();
+                    let offset = world.servers.get(self.server).map_or(0, |server| server.clock_offset);
+                    world.kept.reminders.values().min().map(|at| at.micros() - offset)
+                };
+                self.sim.park(next_due).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some of the events that are next, and how far that is.
+    fn batch(&self) -> (Vec<Arc<Recorded>>, i64) {
+        let mut world = self.sim.world();
+        let most = world.rng.usize(1..40);
+        let next: Vec<Arc<Recorded>> = world.log.after(self.position).iter().take(most).cloned().collect();
+        let up_to = next.last().map_or(self.position, |recorded| recorded.position);
+        (next.into_iter().filter(|recorded| CATEGORIES.contains(&recorded.stream.category())).collect(), up_to)
+    }
+
+    fn due(&self) -> (Timestamp, Vec<Reminder>) {
+        let world = self.sim.world();
+        let now = world.clock(self.server);
+        (now, world.kept.reminders.iter().filter(|(_, at)| **at <= now).map(|(reminder, _)| reminder.clone()).collect())
+    }
+
+    async fn take(&mut self, batch: Vec<Arc<Recorded>>, up_to: i64) -> Result<(), Error> {
+        if self.sim.world().is_mutated(Mutation::CheckpointFirst) {
+            self.position = up_to;
+            self.write_down(Changes::default()).await?;
+        }
+        let mut subjects: BTreeMap<String, Vec<Arc<Recorded>>> = BTreeMap::new();
+        for event in batch {
+            subjects.entry(plan::subject(&event)).or_default().push(event);
+        }
+        let mut changes = side_by_side(&self.sim, subjects.into_values(), {
+            let (sim, server) = (self.sim.clone(), self.server);
+            move |events| {
+                let sim = sim.clone();
+                async move {
+                    let mut changes = Changes::default();
+                    for event in events {
+                        handle(&sim, server, &event, &mut changes).await?;
+                        if sim.world().strikes(10) {
+                            sim.world().see(Sight::EventRepeated);
+                            handle(&sim, server, &event, &mut changes).await?;
+                        }
+                    }
+                    Ok(changes)
+                }
+            }
+        })
+        .await?;
+        self.position = up_to;
+        changes.drop_what_stands(&self.set);
+        self.write_down(changes).await
+    }
+
+    /// Commits the checkpoint and what is to be reminded of.
+    async fn write_down(&mut self, changes: Changes) -> Result<(), Error> {
+        if self.position == self.written && changes.is_empty() {
+            return Ok(());
+        }
+        self.sim.hop().await;
+        {
+            let mut world = self.sim.world();
+            if world.is_mutated(Mutation::CheckpointUnfenced) {
+                let stands = world.kept.position(ROLE);
+                world.kept.advance(ROLE, stands, self.position);
+            } else if !may_write(&mut world, ROLE, self.fence) || !world.kept.advance(ROLE, self.written, self.position) {
+                return Err(Error::Conflict); // another server has taken over
+            }
+            world.kept.change(&changes);
+        }
+        self.sim.wake_watchers();
+        changes.note(&mut self.set);
+        self.written = self.position;
+        self.sim.hop().await;
+        Ok(())
+    }
+
+    async fn see_to(&mut self, now: Timestamp, due: Vec<Reminder>) -> Result<(), Error> {
+        self.sim.world().see(Sight::Reminded);
+        let changes = side_by_side(&self.sim, due.clone().into_iter(), {
+            let (sim, server) = (self.sim.clone(), self.server);
+            move |reminder| {
+                let sim = sim.clone();
+                async move { see_to(&sim, server, &reminder, now).await }
+            }
+        })
+        .await?;
+        self.sim.hop().await;
+        {
+            let mut world = self.sim.world();
+            if !may_write(&mut world, ROLE, self.fence) {
+                return Err(Error::Conflict); // another server has taken over
+            }
+            world.kept.done(now, &due);
+            world.kept.change(&changes);
+        }
+        self.sim.wake_watchers();
+        for reminder in &due {
+            self.set.remove(reminder);
+        }
+        changes.note(&mut self.set);
+        self.sim.hop().await;
+        Ok(())
+    }
+}
+
+/// What came of each of several things done side by side, as far as they are done.
+type Results = Rc<RefCell<Vec<Option<Result<Changes, Error>>>>>;
+
+/// Does each of `things` as an actor of this server, and waits for all; what they want changed, in their order.
+async fn side_by_side<T: 'static, F>(
+    sim: &Sim,
+    things: impl ExactSizeIterator<Item = T>,
+    act: impl Fn(T) -> F + Clone + 'static,
+) -> Result<Changes, Error>
+where
+    F: Future<Output = Result<Changes, Error>> + 'static,
+{
+    let many = things.len();
+    let results: Results = Rc::new(RefCell::new(vec![None; many]));
+    let done = Slot::new();
+    for (index, thing) in things.enumerate() {
+        let (results, done, actor, act) = (results.clone(), done.clone(), sim.clone(), act.clone());
+        sim.spawn_here("subject", async move {
+            let result = act(thing).await;
+            let mut results = results.borrow_mut();
+            results[index] = Some(result);
+            if results.iter().all(Option::is_some) {
+                done.answer(&actor, ());
+            }
+        });
+    }
+    if many > 0 {
+        done.wait(sim, i64::MAX).await;
+    }
+    let mut changes = Changes::default();
+    for result in results.take() {
+        changes.merge(result.unwrap_or(Err(Error::Conflict))?);
+    }
+    Ok(changes)
+}
+
+/// Does all that is to be done about one reminder that is due.
+async fn see_to(sim: &Sim, server: ServerId, reminder: &Reminder, now: Timestamp) -> Result<Changes, Error> {
+    let mut changes = Changes::default();
+    let of = |actor| Context { now, ..sim.context(server, actor) };
+    if let Some((first, actor)) = plan::comes_first(reminder) {
+        issue(sim, server, first, &of(actor)).await?;
+    }
+    let reactions = match reminder {
+        Reminder::Reservations(sku) => {
+            let look = |state: &stock::State| react_when_due(reminder, state);
+            sim.current::<Stock, _>(server, &StreamId::stock(sku), look).await.unwrap_or_default()
+        }
+        _ => react_when_due(reminder, &stock::State::Nothing),
+    };
+    for command in plan::commands(reactions, &mut changes) {
+        let context = of(plan::actor(&command));
+        issue(sim, server, command, &context).await?;
+    }
+    Ok(changes)
+}
+
+/// Sees to it that the units of a confirmed order have left stock before a parcel does: as `command-api/src/process/ahead.rs`.
+pub(crate) async fn let_units_go(sim: &Sim, server: ServerId, order: OrderId) -> Result<(), Error> {
+    let stream = StreamId::order(order);
+    let is_confirmed = sim.current::<Order, _>(server, &stream, plan::must_have_left_stock).await.unwrap_or_default();
+    if !is_confirmed || sim.world().is_mutated(Mutation::ShippedUnseen) {
+        return Ok(());
+    }
+    let events: Vec<Arc<Recorded>> = sim.world().log.tail(&stream, 0).cloned().collect();
+    for event in events {
+        let look = |state: &_| plan::commit_commands(&event, state);
+        for (_, command) in sim.at_least::<Order, _>(server, &stream, event.version, look).await.unwrap_or_default() {
+            sim.hop().await;
+            if sim.world().log.position_of(command).is_none() {
+                sim.world().see(Sight::LetGoAhead);
+                return handle(sim, server, &event, &mut Changes::default()).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does all that is to be done about one event.
+async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Changes) -> Result<(), Error> {
+    let now = sim.world().clock(server);
+    let left_stock = left_stock(sim, server, event).await;
+    let reactions = match Shown::with(event) {
+        Shown::Order(_) => {
+            let look = |state: &_| react(Known::of_order(state, &left_stock), event, now);
+            sim.at_least::<Order, _>(server, &event.stream, event.version, look).await
+        }
+        Shown::Payment(_) => {
+            let look = |state: &_| react(Known::of_payment(state, &left_stock), event, now);
+            sim.at_least::<Payment, _>(server, &event.stream, event.version, look).await
+        }
+        Shown::Nothing => Some(react(Known::of_nothing(&left_stock), event, now)),
+    };
+    let mut commands = plan::commands(reactions.unwrap_or_default(), changes);
+    // They are under way together: in any order.
+    sim.world().rng.shuffle(&mut commands);
+    let mut lost: Vec<Sku> = Vec::new();
+    for command in commands {
+        let context = Context { now, metadata: plan::metadata(event, &command), may_repeat: true };
+        lost.extend(issue(sim, server, command, &context).await?);
+    }
+    if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
+        sim.world().see(Sight::ExpiryWon);
+        for reaction in fulfilment::when_stock_is_lost(order, lost) {
+            let context = Context { now, metadata: plan::metadata(event, &reaction), may_repeat: true };
+            issue(sim, server, reaction, &context).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
+async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> HashSet<Sku> {
+    let mut left = HashSet::new();
+    if !plan::needs_left_stock(event) {
+        return left;
+    }
+    sim.hop().await;
+    let earlier: Vec<Arc<Recorded>> = sim.world().log.tail(&event.stream, 0).filter(|e| e.version <= event.version).cloned().collect();
+    for earlier in earlier {
+        let look = |state: &_| plan::commit_commands(&earlier, state);
+        let commands = sim.at_least::<Order, _>(server, &event.stream, event.version, look).await.unwrap_or_default();
+        for (sku, command) in commands {
+            sim.hop().await;
+            if sim.world().log.position_of(command).is_some() {
+                left.insert(sku);
+            }
+        }
+    }
+    left
+}
+
+/// Issues one command; the SKU whose stock could not be committed, if that is what came of it.
+async fn issue(sim: &Sim, server: ServerId, reaction: Reaction, context: &Context) -> Result<Option<Sku>, Error> {
+    match reaction {
+        Reaction::Order(order, command) => settle::<Order>(sim, server, &StreamId::order(order), &command, context).await?,
+        Reaction::Payment(order, command) => settle::<Payment>(sim, server, &StreamId::payment(order), &command, context).await?,
+        Reaction::FlashSale(sale, command) => settle::<FlashSale>(sim, server, &StreamId::flash_sale(sale), &command, context).await?,
+        Reaction::Stock(sku, command) => {
+            let outcome = sim.execute::<Stock>(server, &StreamId::stock(&sku), &command, context, None).await;
+            match outcome {
+                Err(Failure::Refused(refusal)) => return Ok(plan::lost_stock(&sku, &refusal)),
+                Err(Failure::Store(failure)) => return Err(failure.0),
+                Ok(()) | Err(Failure::VersionMismatch(_)) => {}
+            }
+        }
+        Reaction::Remind(..) | Reaction::Forget(..) => {}
+    }
+    Ok(None)
+}
+
+/// A refusal is an answer too: the aggregate has been in another state already.
+async fn settle<A: Simulated>(
+    sim: &Sim,
+    server: ServerId,
+    stream: &StreamId,
+    command: &A::Command,
+    context: &Context,
+) -> Result<(), Error> {
+    match sim.execute::<A>(server, stream, command, context, None).await {
+        Err(Failure::Store(failure)) => Err(failure.0),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
