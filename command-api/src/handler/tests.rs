@@ -22,14 +22,14 @@ use uuid::Uuid;
 use super::{Accepted, Context, Failure, Handler, Staging};
 use crate::shop::now;
 
-struct Database {
-    pool: PgPool,
+pub(super) struct Database {
+    pub(super) pool: PgPool,
     name: String,
     server: PgConnectOptions,
 }
 
 impl Database {
-    async fn make() -> Option<Self> {
+    pub(super) async fn make() -> Option<Self> {
         let Ok(server) = std::env::var("MERX_TEST_DATABASE_URL") else {
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
             // Past the capturing of output, so that it is read.
@@ -46,11 +46,11 @@ impl Database {
     }
 
     /// A handler as one more process has it.
-    async fn handler(&self) -> Arc<Handler<Stock>> {
+    pub(super) async fn handler(&self) -> Arc<Handler<Stock>> {
         self.handler_of(1_000).await
     }
 
-    async fn handler_of(&self, capacity: usize) -> Arc<Handler<Stock>> {
+    pub(super) async fn handler_of(&self, capacity: usize) -> Arc<Handler<Stock>> {
         let options = self.server.clone().database(&self.name);
         let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await.unwrap();
         Arc::new(Handler::new(EventStore::open(pool).await.unwrap(), capacity))
@@ -80,29 +80,29 @@ impl Drop for Database {
 
 type Outcome = Result<Accepted<i64>, Failure<Refusal>>;
 
-fn stream(code: &str) -> StreamId {
+pub(super) fn stream(code: &str) -> StreamId {
     StreamId::stock(&code.parse().unwrap())
 }
 
-fn receive(quantity: u32) -> Command {
+pub(super) fn receive(quantity: u32) -> Command {
     Command::Receive { quantity, reference: "delivery".into() }
 }
 
-fn reserve(order: OrderId, quantity: u32) -> Command {
+pub(super) fn reserve(order: OrderId, quantity: u32) -> Command {
     let until: Timestamp = now().plus(chrono::Duration::hours(1));
     Command::Reserve { order, quantity, until, customer: "ann".into(), sale: None }
 }
 
-fn order() -> OrderId {
+pub(super) fn order() -> OrderId {
     OrderId(Uuid::now_v7())
 }
 
-fn available(state: &State, _: i64) -> i64 {
+pub(super) fn available(state: &State, _: i64) -> i64 {
     state.available(now())
 }
 
 /// What is available after the command.
-async fn run(handler: &Handler<Stock>, stream: &StreamId, command: Command) -> Outcome {
+pub(super) async fn run(handler: &Handler<Stock>, stream: &StreamId, command: Command) -> Outcome {
     handler.run(stream, &command, &Context::new(now(), "test"), available).await
 }
 

@@ -22,7 +22,7 @@ use event_schemas::{
     ids::{CartId, Sku},
     resource::{OrderStatus, Refund, Return, Shipment, TimelineEntry},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 pub use command::{Command, Excess, Refusal};
@@ -32,7 +32,7 @@ pub use command::{Command, Excess, Refusal};
 pub struct Order;
 
 /// What is known of an order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -47,7 +47,7 @@ pub enum State {
 }
 
 /// What somebody buys, and all that became of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Purchase {
     /// Where it is in its life.
     #[serde(flatten)]
@@ -87,7 +87,7 @@ pub struct Purchase {
 }
 
 /// Where an order is in its life. What follows on confirmation is told by its shipments and returns.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Recorded; nothing is reserved yet.
@@ -120,7 +120,7 @@ pub enum Stage {
 }
 
 /// A document of another shop's history.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Imported<Document> {
     /// The document, as it stood.
     #[serde(flatten)]
@@ -188,6 +188,7 @@ impl Purchase {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -12,4 +12,5 @@ mod group;
 mod hammer;
 mod law;
 mod read;
+mod snapshots;
 mod tails;
