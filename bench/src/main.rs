@@ -2,6 +2,7 @@
 //!
 //! - [`append`]: single events onto many streams, beside a version-checked function for each event
 //! - [`hot_sku`]: reservations of one SKU, beside a statement that locks its row
+//! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //!
 //! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -12,6 +13,7 @@ mod cpu;
 mod error;
 mod hot_sku;
 mod load;
+mod load_stream;
 mod random;
 mod report;
 mod server;
@@ -56,6 +58,8 @@ enum Name {
     Append1024,
     /// Reservations of one SKU from 64 callers.
     HotSku,
+    /// Cold loads of streams of 10, 1,000 and 100,000 events.
+    LoadStream,
     /// Whole checkouts over HTTP.
     Checkout,
 }
@@ -102,6 +106,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::Append64 => on_postgres(arguments, async |server| append("append-64", server, 64, true).await).await,
         Name::Append1024 => on_postgres(arguments, async |server| append("append-1024", server, 1_024, false).await).await,
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
+        Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
     }

@@ -14,14 +14,14 @@ use event_store::{EventStore, NewSnapshot, snapshots::MAX_STATE_BYTES};
 
 use super::Entity;
 
-/// A load that folded this many events since the last snapshot is worth a new one.
-const FOLDED_EVENTS: i64 = 500;
+/// A load that folded this many events since the last snapshot is worth a new one: loads are rare.
+const FOLDED_EVENTS: i64 = 100;
 /// On a stream that is in memory, one is taken after so many events at the earliest.
 const DECIDED_EVENTS: i64 = 1_000;
 /// And after one event for so many bytes of the last one: copying and writing a large state then costs each event about a microsecond.
 const BYTES_FOR_EVENT: usize = 50;
 /// After so many events it is tried again where too many others were waiting.
-const RETRY_EVENTS: i64 = 100;
+const RETRY_EVENTS: i64 = 50;
 
 /// When the next snapshot of an entity is due.
 pub struct Schedule {
@@ -105,17 +105,17 @@ mod tests {
     #[test]
     fn one_is_due_after_a_long_fold_then_after_many_decisions_or_as_many_as_its_size_asks_for() {
         let schedule = Schedule::new();
-        assert!(!schedule.begin(499));
-        assert!(schedule.begin(500));
-        assert!(!schedule.begin(501), "one is under way");
+        assert!(!schedule.begin(99));
+        assert!(schedule.begin(100));
+        assert!(!schedule.begin(101), "one is under way");
         schedule.written(501, 49_999);
         assert!(!schedule.begin(1_500) && schedule.begin(1_501));
         schedule.written(1_600, 500_000);
         assert!(!schedule.begin(11_599) && schedule.begin(11_600));
         schedule.put_off(11_600);
-        assert!(!schedule.begin(11_699) && schedule.begin(11_700));
+        assert!(!schedule.begin(11_649) && schedule.begin(11_650));
         schedule.read(20_000);
-        assert!(!schedule.begin(20_499) && schedule.begin(20_500));
+        assert!(!schedule.begin(20_099) && schedule.begin(20_100));
     }
 
     #[test]
