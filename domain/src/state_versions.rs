@@ -21,7 +21,13 @@ const DIGESTS: [(&str, &[&str]); 8] = [
     ("stock", &["421f0b340c0d5847ffb981c11b015075bef67197423117e03e7f242492d62fed"]),
     ("flashsale", &["9ec18a475affc373f7b2227f0b3eaaedbe2259b4ac8e1f0211750adaea0fefb5"]),
     ("cart", &["d5b6213dc3df0fe7f703cd7df6e6b301383a720672e6db3ebd3f904c8357e26b"]),
-    ("order", &["cdd1f2c709254d35f098c20bbfab7a99300c21ef16edcc96aef403cd95a907f6"]),
+    (
+        "order",
+        &[
+            "cdd1f2c709254d35f098c20bbfab7a99300c21ef16edcc96aef403cd95a907f6",
+            "a9fb5d6b6175df264fc8f986a41373ab8524a70f1e2a2fcf4538722c0b66a928",
+        ],
+    ),
     ("payment", &["839a2cb680cefc8ae419107b1ef722b6dafb5c6c5e1122bb04791d21f3e54363"]),
     ("review", &["45c187f83c133c470889653b6a9d89c5f0ca462d35c4465b86f38887cffd6f4e"]),
 ];

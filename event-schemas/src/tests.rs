@@ -175,6 +175,18 @@ fn every_version_ever_written_has_a_schema_and_an_example_that_still_decodes() {
 }
 
 #[test]
+fn an_example_of_an_old_version_means_what_the_newest_one_says() {
+    let samples = samples::full().into_iter().map(|event| (event, false)).chain(samples::minimal().into_iter().map(|event| (event, true)));
+    for (event, is_minimal) in samples {
+        for version in 1..event.schema_version() {
+            let path = samples::example_path(event.event_type(), version, is_minimal);
+            let old = Event::decode(event.event_type(), version, &read(&path).to_string()).unwrap();
+            assert_eq!(old, event, "{path} is lifted to another event than its sample");
+        }
+    }
+}
+
+#[test]
 fn a_landed_example_never_changes() {
     let sums = fs::read_to_string(root().join("examples/SHA256SUMS")).unwrap();
     let landed: BTreeMap<_, _> = sums.lines().map(|line| line.split_once("  ").unwrap()).map(|(sum, name)| (name, sum)).collect();

@@ -16,11 +16,9 @@ use std::collections::BTreeMap;
 
 use event_schemas::{
     Currency, Event as LogEvent, Money, Timestamp,
-    events::order::{
-        Address, CancellationReason, Event, ItemQuantity, Line, OrderImported, OrderReturnImported, PaymentMeans, RejectionReason, Totals,
-    },
+    events::order::{Address, Event, ItemQuantity, Line, OrderImported, OrderReturnImported, PaymentMeans, RejectionReason, Totals},
     ids::{CartId, Sku},
-    resource::{OrderStatus, Refund, Return, Shipment, TimelineEntry},
+    resource::{Cancellation, OrderStatus, Refund, Return, Shipment, TimelineEntry},
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +107,10 @@ pub enum Stage {
     /// Called off.
     Cancelled {
         /// Why.
-        reason: CancellationReason,
-        /// Why the gateway declined.
-        decline_code: Option<String>,
+        #[serde(flatten)]
+        cancellation: Cancellation,
         /// Whether it had been confirmed, so that its units had left stock.
         was_confirmed: bool,
-        /// The lines that had not left stock although it was confirmed: they don't go back.
-        lost: Vec<Sku>,
     },
 }
 
@@ -188,7 +183,7 @@ impl Purchase {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = Event::CATEGORY;
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     type State = State;
     type Command = Command;
     type Event = Event;
