@@ -3,6 +3,7 @@
 //! - [`append`]: single events onto many streams, beside a version-checked function for each event
 //! - [`hot_sku`]: reservations of one SKU, beside a statement that locks its row
 //! - [`growth`]: the same on a shop's mix of streams, as the log grows
+//! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //!
 //! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -14,6 +15,7 @@ mod error;
 mod growth;
 mod hot_sku;
 mod load;
+mod load_stream;
 mod random;
 mod report;
 mod server;
@@ -62,6 +64,8 @@ enum Name {
     Growth,
     /// Reservations of one SKU from 64 callers.
     HotSku,
+    /// Cold loads of streams of 10, 1,000 and 100,000 events.
+    LoadStream,
     /// Whole checkouts over HTTP.
     Checkout,
 }
@@ -109,6 +113,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::Append1024 => on_postgres(arguments, async |server| append("append-1024", server, 1_024, false).await).await,
         Name::Growth => on_postgres(arguments, async |server| growth::run(server, extent, arguments.growth).await).await,
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
+        Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
     }

@@ -8,7 +8,7 @@ use event_store::{EventStore, KeyedAnswer, Unit};
 use gateway::Problem;
 
 use crate::{
-    handler::{Basis, Context, Entity, Failure, Handler, MAX_ATTEMPTS, Staging},
+    handler::{Basis, Context, Entity, Failure, Handler, MAX_ATTEMPTS, Staging, Tail},
     refusals::{Told, problem, unstored},
     write::{Answer, Draft},
 };
@@ -90,19 +90,24 @@ where
                     parts.push(two.part().map_err(|error| unstored(&error))?);
                 }
                 let other = two.as_ref().map(|two| (two.state(), two.version()));
-                let rendered = render(one.state(), one.version(), other.map(|(state, _)| state), other.map_or(0, |(_, version)| version));
+                let versions = (one.version(), other.map_or(0, |(_, version)| version));
+                let rendered = render(one.state(), versions.0, other.map(|(state, _)| state), versions.1);
                 let (answer, draft) = rendered.ok_or_else(Problem::internal)?;
                 let pending = store.submit(Unit { parts, answer }).map_err(|error| unstored(&error))?;
                 one.submitted();
                 if let Some(two) = two {
                     two.submitted();
                 }
-                Ok((pending, draft))
+                Ok((pending, draft, versions))
             }
         };
         match submitted {
-            Ok((pending, draft)) => match pending.outcome().await {
-                Ok(committed) => return Ok(draft.at(committed.position)),
+            Ok((pending, draft, versions)) => match pending.outcome().await {
+                Ok(committed) => {
+                    first.handler.committed(&a, versions.0);
+                    second.handler.committed(&b, versions.1);
+                    return Ok(draft.at(committed.position));
+                }
                 Err(event_store::Error::Conflict) => {}
                 Err(error) => return Err(unstored(&error)),
             },
@@ -139,7 +144,7 @@ async fn unchanged<A: Aggregate, S>(
     entity: &Entity<A>,
     render: impl Fn(&A::State, i64, Option<&S>, i64) -> Option<(Option<KeyedAnswer>, Draft)>,
 ) -> Result<Answer, Problem> {
-    let (rendered, _, position) = entity.look(&[], |state, version| render(state, version, None, 0));
+    let (rendered, _, position) = entity.look(Tail::empty(), |state, version| render(state, version, None, 0));
     let (answer, draft) = rendered.ok_or_else(Problem::internal)?;
     if let Some(answer) = answer {
         let kept = KeyedAnswer { position_without_events: position, ..answer };

@@ -14,6 +14,8 @@ pub mod stock;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod state_versions;
+#[cfg(test)]
 mod tests;
 
 use event_schemas::Timestamp;
@@ -22,8 +24,11 @@ use event_schemas::Timestamp;
 pub trait Aggregate: Send + Sync + 'static {
     /// The category of its streams.
     const CATEGORY: &'static str;
-    /// What is known of it: a sum type whose default is "nothing happened yet".
-    type State: Default + Clone + std::fmt::Debug + serde::Serialize + Send + Sync + 'static;
+    /// The version of [`Self::State`]'s JSON and of the rules that make it, from 1. Count it up with every change of the state's shape, of
+    /// `evolve`, or of what an upcaster makes of old events: snapshots of another version are never read, and streams are folded anew.
+    const STATE_VERSION: i32;
+    /// What is known of it: a sum type whose default is "nothing happened yet". Written as JSON and read again it is the same.
+    type State: Default + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static;
     /// What may be asked of it.
     type Command: Send + Sync + 'static;
     /// What may happen to it.

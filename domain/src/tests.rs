@@ -85,14 +85,16 @@ fn stock_events() -> Vec<<Stock as Aggregate>::Event> {
     ]
 }
 
-/// Folds events in random orders; every state is shown to auditors as a JSON object that says what it is.
-fn takes_anything<A: Aggregate<Event: Debug>>(events: &[A::Event]) {
+/// Folds events in random orders; every state is shown to auditors as a JSON object that says what it is, and read from it it is the same.
+fn takes_anything<A: Aggregate<State: PartialEq, Event: Debug>>(events: &[A::Event]) {
     let orders = vec((0..events.len(), 0..30_i64), 0..40);
     let mut runner = proptest::test_runner::TestRunner::default();
     let result = runner.run(&orders, |order| {
         let state = after::<A>(order.into_iter().map(|(index, second)| (second, events[index].clone())));
         let shown = serde_json::to_value(&state).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert!(shown.get("status").or_else(|| shown.get("kind")).is_some_and(serde_json::Value::is_string), "{shown}");
+        let read: A::State = serde_json::from_str(&shown.to_string()).map_err(|error| TestCaseError::fail(format!("{error}: {shown}")))?;
+        prop_assert_eq!(read, state);
         Ok(())
     });
     result.unwrap();

@@ -14,7 +14,7 @@ use crate::{
         category::{self, CategoryCreated, CategoryMoved, CategoryRenamed},
         flash_sale::{self, FlashSaleAnnounced, FlashSaleCancelled, FlashSaleEnded, FlashSaleStarted},
         order::{
-            self, Address, CancellationReason, ImportedLine, ImportedLineKind, ItemQuantity, Line, OrderCancelled, OrderCapturedLate,
+            self, Address, CancellationCause, ImportedLine, ImportedLineKind, ItemQuantity, Line, OrderCancelled, OrderCapturedLate,
             OrderConfirmed, OrderDelivered, OrderImported, OrderPlaced, OrderRefundRequested, OrderRefunded, OrderRejected,
             OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
@@ -220,11 +220,9 @@ fn orders_bought() -> [order::Event; 6] {
         OrderRejected { reason: RejectionReason::OutOfStock, skus: vec![mug()] }.into(),
         OrderConfirmed { captured: gbp("32.94") }.into(),
         OrderCancelled {
-            reason: CancellationReason::StockLost,
+            cause: CancellationCause::StockLost { skus: vec![mug()] },
             note: Some("the mugs were gone when the payment came".into()),
-            decline_code: Some("insufficient_funds".into()),
             was_confirmed: true,
-            lost: vec![mug()],
         }
         .into(),
         OrderCapturedLate { captured: gbp("32.94") }.into(),
@@ -361,8 +359,7 @@ fn minimal_orders() -> [order::Event; 4] {
     let returned = vec![imported_line("85123A", ImportedLineKind::Item, "WHITE HANGING HEART T-LIGHT HOLDER", -6, "2.55", "-15.30")];
     [
         submitted.into(),
-        OrderCancelled { reason: CancellationReason::Requested, note: None, decline_code: None, was_confirmed: false, lost: Vec::new() }
-            .into(),
+        OrderCancelled { cause: CancellationCause::Requested, note: None, was_confirmed: false }.into(),
         OrderImported {
             source: source.clone(),
             invoice: "536365".into(),

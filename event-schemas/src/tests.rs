@@ -175,6 +175,28 @@ fn every_version_ever_written_has_a_schema_and_an_example_that_still_decodes() {
 }
 
 #[test]
+fn an_example_of_an_old_version_is_lifted_to_what_the_newest_schema_allows() {
+    let newest: BTreeMap<_, _> = descriptors().map(|d| (d.event_type, d.schema_version)).collect();
+    for example in files("examples") {
+        let lifted: Value = serde_json::from_str(&example.decoded().payload().unwrap()).unwrap();
+        if let Err(error) = validator(&example.event_type, newest[example.event_type.as_str()]).validate(&lifted) {
+            panic!("{}: lifted, {error} at {}", example.path, error.instance_path());
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_a_cancellation_mean_the_same_in_both_versions() {
+    let decoded = |version, is_minimal| {
+        let path = samples::example_path("OrderCancelled", version, is_minimal);
+        Event::decode("OrderCancelled", version, &read(&path).to_string()).unwrap()
+    };
+    for is_minimal in [false, true] {
+        assert_eq!(decoded(1, is_minimal), decoded(2, is_minimal));
+    }
+}
+
+#[test]
 fn a_landed_example_never_changes() {
     let sums = fs::read_to_string(root().join("examples/SHA256SUMS")).unwrap();
     let landed: BTreeMap<_, _> = sums.lines().map(|line| line.split_once("  ").unwrap()).map(|(sum, name)| (name, sum)).collect();

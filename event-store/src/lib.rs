@@ -3,6 +3,7 @@
 //! - [`append`]: what is appended, and what may come of it
 //! - [`appender`]: the thread that commits in groups
 //! - [`tails`]: what streams have got since a version, read for many at once
+//! - [`snapshots`]: states of long streams, kept so that loading them is cheap
 //! - [`feed`]: the log as an ordered source for consumers
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
@@ -21,6 +22,7 @@ pub mod lease;
 mod lineage;
 pub mod program;
 pub mod read;
+pub mod snapshots;
 pub mod tails;
 pub mod verify;
 
@@ -33,6 +35,8 @@ pub use append::{Committed, KeyedAnswer, Part, Unit};
 pub use feed::{Batch, Feed};
 pub use lineage::Lineage;
 pub use read::StoredEvent;
+pub use snapshots::{NewSnapshot, Snapshot};
+pub use tails::{Tail, Wanted};
 
 /// The migrations of the whole database, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -84,6 +88,7 @@ struct Inner {
     pool: PgPool,
     appender: appender::Handle,
     tails: tails::Handle,
+    snapshots: snapshots::Handle,
     hub: feed::Hub,
 }
 
@@ -96,7 +101,8 @@ impl EventStore {
         let hub = feed::Hub::open(pool.clone()).await?;
         let appender = appender::start(&pool, hub.clone())?;
         let tails = tails::start(pool.clone());
-        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, hub }) })
+        let snapshots = snapshots::start(pool.clone());
+        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub }) })
     }
 
     /// The pool it reads with.
@@ -135,7 +141,17 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.
     pub async fn tails(&self, of: Vec<(StreamId, i64)>) -> Result<Vec<Vec<Recorded>>, Error> {
-        self.inner.tails.read(of).await
+        let wanted = of.into_iter().map(|(stream, version)| Wanted { stream, version, state_version: None }).collect();
+        Ok(self.load(wanted).await?.into_iter().map(|tail| tail.events).collect())
+    }
+
+    /// What streams have got, from a snapshot on where one is wanted and there is one: the answers in the order of the questions. Calls of
+    /// the same moment share a query, with [`Self::tail`] too.
+    ///
+    /// # Errors
+    /// The database can't be reached, or an event can't be decoded.
+    pub async fn load(&self, wanted: Vec<Wanted>) -> Result<Vec<Tail>, Error> {
+        self.inner.tails.read(wanted).await
     }
 
     /// Waits until nobody else, in whichever process, has the turn `name`, and takes it until what is returned is dropped. For rules that

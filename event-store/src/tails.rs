@@ -5,11 +5,17 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use event_schemas::{Recorded, StreamId};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
-use crate::{Error, decode::Row};
+use crate::{
+    Error, Snapshot,
+    decode::Row,
+    snapshots::{WORTH_EVENTS, seal, tell_damaged},
+};
 
 /// The most askers that wait.
 const QUEUE_QUESTIONS: usize = 16_384;
@@ -22,10 +28,30 @@ const PAGE_EVENTS: i64 = 5_000;
 /// How long a query may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
-type Answer = Result<Vec<Vec<Recorded>>, Error>;
+/// What is wanted of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version that is known already: what came after it is wanted. 0 is all of it.
+    pub version: i64,
+    /// The version of states that a snapshot must be of to be of use; none where no snapshot is wanted.
+    pub state_version: Option<i32>,
+}
+
+/// What a stream has got.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tail {
+    /// A state to go on from. There is none where none was wanted, nor where the events to be read without it are few.
+    pub snapshot: Option<Snapshot>,
+    /// What came after the snapshot, or after the version that was known; oldest first.
+    pub events: Vec<Recorded>,
+}
+
+type Answer = Result<Vec<Tail>, Error>;
 
 struct Question {
-    of: Vec<(StreamId, i64)>,
+    of: Vec<Wanted>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -34,7 +60,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub async fn read(&self, of: Vec<(StreamId, i64)>) -> Answer {
+    pub async fn read(&self, of: Vec<Wanted>) -> Answer {
         if of.is_empty() {
             return Ok(Vec::new());
         }
@@ -67,8 +93,15 @@ pub(crate) fn start(pool: PgPool) -> Handle {
     Handle { queue }
 }
 
+/// What the shared query gave for one question, and whether there is more to be read.
+#[derive(Default)]
+struct Shared {
+    tail: Tail,
+    is_partial: bool,
+}
+
 async fn answer(pool: &PgPool, questions: Vec<Question>) {
-    let asked: Vec<&(StreamId, i64)> = questions.iter().flat_map(|q| &q.of).collect();
+    let asked: Vec<&Wanted> = questions.iter().flat_map(|q| &q.of).collect();
     let read = match tokio::time::timeout(QUERY_LIMIT, read_shared(pool, &asked)).await {
         Ok(read) => read,
         Err(_) => Err(Error::Unavailable("no answer within 10 seconds".into())),
@@ -82,84 +115,152 @@ async fn answer(pool: &PgPool, questions: Vec<Question>) {
         Ok(tails) => {
             let mut tails = tails.into_iter();
             for Question { of, answer } in questions {
-                let own: Result<Vec<_>, Error> = tails.by_ref().take(of.len()).collect();
-                let long = own.as_ref().is_ok_and(|own| own.iter().any(|tail| tail.len() as i64 == SHARED_EVENTS));
-                if long {
-                    let pool = pool.clone();
-                    tokio::spawn(async move { answer.send(read_on(&pool, &of, own).await) });
-                } else {
-                    let _ = answer.send(own);
+                let own: Result<Vec<Shared>, Error> = tails.by_ref().take(of.len()).collect();
+                match own {
+                    Ok(own) if own.iter().any(|shared| shared.is_partial) => {
+                        let pool = pool.clone();
+                        tokio::spawn(async move { answer.send(read_on(&pool, &of, own).await) });
+                    }
+                    own => {
+                        let _ = answer.send(own.map(|own| own.into_iter().map(|shared| shared.tail).collect()));
+                    }
                 }
             }
         }
     }
 }
 
-/// One query for all that is asked: for each question its tail, or why it can't be decoded.
-async fn read_shared(pool: &PgPool, asked: &[&(StreamId, i64)]) -> Result<Vec<Result<Vec<Recorded>, Error>>, Error> {
-    let streams: Vec<&str> = asked.iter().map(|(stream, _)| stream.as_str()).collect();
-    let versions: Vec<i64> = asked.iter().map(|(_, version)| *version).collect();
-    let rows = sqlx::query!(
+/// A snapshot and an event after it, each where there is one.
+struct SharedRow {
+    nth: i64,
+    snapshot_version: Option<i64>,
+    snapshot_position: Option<i64>,
+    snapshot_at: Option<DateTime<Utc>>,
+    seal: Option<Vec<u8>>,
+    /// In the first row only.
+    state: Option<String>,
+    position: Option<i64>,
+    stream_id: Option<String>,
+    version: Option<i64>,
+    event_id: Option<Uuid>,
+    event_type: Option<String>,
+    schema_version: Option<i16>,
+    payload: Option<String>,
+    metadata: Option<String>,
+    recorded_at: Option<DateTime<Utc>>,
+}
+
+impl Shared {
+    fn take_in(&mut self, wanted: &Wanted, mut row: SharedRow) -> Result<(), Error> {
+        if let Some((snapshot, sealed)) = row.take_snapshot() {
+            if sealed == seal(&wanted.stream, snapshot.version, wanted.state_version.unwrap_or_default(), &snapshot.state) {
+                self.tail.snapshot = Some(snapshot);
+            } else {
+                tell_damaged(&wanted.stream, snapshot.version);
+                self.is_partial = true;
+            }
+        }
+        // What follows on a damaged snapshot is read again, with what it should have spared.
+        if let Some(event) = row.event().filter(|_| !self.is_partial) {
+            self.tail.events.push(event.decode()?);
+        }
+        Ok(())
+    }
+}
+
+impl SharedRow {
+    fn take_snapshot(&mut self) -> Option<(Snapshot, Vec<u8>)> {
+        let state = self.state.take()?;
+        let (version, position, recorded_at) = (self.snapshot_version?, self.snapshot_position?, self.snapshot_at?.into());
+        Some((Snapshot { version, position, recorded_at, state }, self.seal.take()?))
+    }
+
+    fn event(self) -> Option<Row> {
+        Some(Row {
+            position: self.position?,
+            stream_id: self.stream_id?,
+            version: self.version?,
+            event_id: self.event_id?,
+            event_type: self.event_type?,
+            schema_version: self.schema_version?,
+            payload: self.payload?,
+            metadata: self.metadata?,
+            recorded_at: self.recorded_at?,
+        })
+    }
+}
+
+/// One query for all that is asked: for each question its snapshot and its tail, or why it can't be decoded.
+async fn read_shared(pool: &PgPool, asked: &[&Wanted]) -> Result<Vec<Result<Shared, Error>>, Error> {
+    let streams: Vec<&str> = asked.iter().map(|wanted| wanted.stream.as_str()).collect();
+    let versions: Vec<i64> = asked.iter().map(|wanted| wanted.version).collect();
+    // A null is looked up without touching the index, so whoever wants no snapshot pays nothing for it.
+    let snapshots_of: Vec<Option<&str>> = asked.iter().map(|wanted| wanted.state_version.map(|_| wanted.stream.as_str())).collect();
+    let state_versions: Vec<Option<i32>> = asked.iter().map(|wanted| wanted.state_version).collect();
+    let rows = sqlx::query_as!(
+        SharedRow,
         r#"
-        select q.nth as "nth!", e.position, e.stream_id, e.version, e.event_id, e.type as event_type, e.schema_version,
-               e.payload::text as "payload!", e.metadata::text as "metadata!", e.recorded_at
-        from unnest($1::text[], $2::bigint[]) with ordinality as q (stream_id, version, nth)
-        cross join lateral (
+        select q.nth as "nth!", s.version as "snapshot_version?", s.position as "snapshot_position?", s.recorded_at as "snapshot_at?",
+               s.seal as "seal?", case when e.version is null or e.version = s.version + 1 then s.state::text end as "state?",
+               e.position as "position?", e.stream_id as "stream_id?", e.version as "version?", e.event_id as "event_id?",
+               e.type as "event_type?", e.schema_version as "schema_version?", e.payload::text as "payload?", e.metadata::text as "metadata?",
+               e.recorded_at as "recorded_at?"
+        from unnest($1::text[], $2::bigint[], $3::text[], $4::int[]) with ordinality
+            as q (stream_id, version, snapshot_of, state_version, nth)
+        left join lateral (
+            select s.version, s.state, s.seal, k.position, k.recorded_at
+            from snapshots s
+            join events k on k.stream_id = s.stream_id and k.version = s.version and k.hash = s.event_hash
+            where s.stream_id = q.snapshot_of collate "C" and s.state_version = q.state_version and s.version > q.version + $6
+            limit 1
+        ) s on true
+        left join lateral (
             select * from events
-            where stream_id = q.stream_id collate "C" and version > q.version order by version limit $3
-        ) e
+            where stream_id = q.stream_id collate "C" and version > coalesce(s.version, q.version) order by version limit $5
+        ) e on true
+        where s.version is not null or e.version is not null
         order by q.nth, e.version
         "#,
         &streams as &[&str],
         &versions,
+        &snapshots_of as &[Option<&str>],
+        &state_versions as &[Option<i32>],
         SHARED_EVENTS,
+        WORTH_EVENTS,
     )
     .fetch_all(pool)
     .await?;
-    let mut tails: Vec<Result<Vec<Recorded>, Error>> = asked.iter().map(|_| Ok(Vec::new())).collect();
-    for r in rows {
-        let row = Row {
-            position: r.position,
-            stream_id: r.stream_id,
-            version: r.version,
-            event_id: r.event_id,
-            event_type: r.event_type,
-            schema_version: r.schema_version,
-            payload: r.payload,
-            metadata: r.metadata,
-            recorded_at: r.recorded_at,
-        };
-        let Some(slot) = usize::try_from(r.nth - 1).ok().and_then(|nth| tails.get_mut(nth)) else { continue };
-        match row.decode() {
-            Ok(recorded) => {
-                if let Ok(tail) = slot {
-                    tail.push(recorded);
-                }
-            }
-            Err(error) => *slot = Err(error),
+    let mut tails: Vec<Result<Shared, Error>> = asked.iter().map(|_| Ok(Shared::default())).collect();
+    for row in rows {
+        let nth = usize::try_from(row.nth - 1).unwrap_or(usize::MAX);
+        let (Some(wanted), Some(slot)) = (asked.get(nth), tails.get_mut(nth)) else { continue };
+        if let Ok(shared) = slot
+            && let Err(error) = shared.take_in(wanted, row)
+        {
+            *slot = Err(error);
         }
+    }
+    for shared in tails.iter_mut().flatten() {
+        shared.is_partial |= shared.tail.events.len() as i64 == SHARED_EVENTS;
     }
     Ok(tails)
 }
 
 /// Reads the long tails among `read` to their ends.
-async fn read_on(pool: &PgPool, of: &[(StreamId, i64)], read: Answer) -> Answer {
-    let mut tails = read?;
-    for ((stream, _), tail) in of.iter().zip(&mut tails) {
-        if (tail.len() as i64) < SHARED_EVENTS {
-            continue;
-        }
-        loop {
-            let from = tail.last().map_or(1, |last| last.version + 1);
-            let page = crate::read::stream_page(pool, stream, from, i64::MAX, PAGE_EVENTS).await?;
-            let is_last = (page.len() as i64) < PAGE_EVENTS;
+async fn read_on(pool: &PgPool, of: &[Wanted], read: Vec<Shared>) -> Answer {
+    let mut tails = Vec::with_capacity(read.len());
+    for (wanted, Shared { mut tail, is_partial }) in of.iter().zip(read) {
+        let mut has_more = is_partial;
+        while has_more {
+            let known = tail.snapshot.as_ref().map_or(wanted.version, |snapshot| snapshot.version);
+            let from = tail.events.last().map_or(known, |last| last.version) + 1;
+            let page = crate::read::stream_page(pool, &wanted.stream, from, i64::MAX, PAGE_EVENTS).await?;
+            has_more = page.len() as i64 == PAGE_EVENTS;
             for stored in page {
-                tail.push(stored.decode()?);
-            }
-            if is_last {
-                break;
+                tail.events.push(stored.decode()?);
             }
         }
+        tails.push(tail);
     }
     Ok(tails)
 }

@@ -18,18 +18,18 @@ use crate::{
 
 /// An event, its data and meta as the bytes they came in.
 #[derive(Deserialize)]
-struct Event {
-    position: i64,
-    stream: String,
-    version: i64,
-    id: Uuid,
+pub struct Event {
+    pub position: i64,
+    pub stream: String,
+    pub version: i64,
+    pub id: Uuid,
     #[serde(rename = "type")]
-    name: String,
-    schema_version: i16,
-    recorded_at: DateTime<Utc>,
-    data: Box<RawValue>,
-    meta: Box<RawValue>,
-    hash: String,
+    pub name: String,
+    pub schema_version: i16,
+    pub recorded_at: DateTime<Utc>,
+    pub data: Box<RawValue>,
+    pub meta: Box<RawValue>,
+    pub hash: String,
 }
 
 #[derive(Deserialize)]
@@ -37,12 +37,12 @@ struct Page {
     items: Vec<Event>,
 }
 
-fn events(answer: &Answer) -> Vec<Event> {
+pub fn events(answer: &Answer) -> Vec<Event> {
     serde_json::from_slice::<Page>(&answer.bytes).unwrap_or_else(|error| panic!("{error}: {answer}")).items
 }
 
 /// The hash that `docs/event-hash.md` specifies.
-fn hash(event: &Event) -> String {
+pub fn hash(event: &Event) -> String {
     let mut hasher = Sha256::new();
     let text = |hasher: &mut Sha256, text: &str| {
         hasher.update((text.len() as u64).to_be_bytes());

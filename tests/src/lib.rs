@@ -28,6 +28,8 @@ mod importing;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod old_events;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod payments;

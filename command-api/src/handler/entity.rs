@@ -7,7 +7,11 @@ use event_schemas::{Event, Recorded, StreamId, Timestamp};
 use event_store::{EventStore, Lineage, Part};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::Context;
+use super::{
+    Context,
+    snapshots::Schedule,
+    tail::{self, Asked, Known, Tail},
+};
 
 /// A stream's newest state and what it was built from.
 pub struct Entity<A: Aggregate> {
@@ -15,6 +19,7 @@ pub struct Entity<A: Aggregate> {
     held: Mutex<Held<A>>,
     /// Held while the log is read, so that a crowd reads it once.
     refreshing: tokio::sync::Mutex<()>,
+    schedule: Schedule,
 }
 
 struct Held<A: Aggregate> {
@@ -60,12 +65,21 @@ impl<A: Aggregate> Held<A> {
         self.base.as_ref().map_or((&self.state, self.version), |(state, version)| (state, *version))
     }
 
-    /// Takes in what the log has after some committed version, while nothing is ahead.
-    fn absorb(&mut self, tail: &[Recorded]) {
-        let missed: Vec<&Recorded> = tail.iter().filter(|recorded| recorded.version > self.version).collect();
+    /// Takes in what the log has after some committed version, while nothing is ahead. A newer snapshot is moved out of `tail`; the version of
+    /// the snapshot is given then.
+    fn absorb(&mut self, tail: &mut Tail<A>) -> Option<i64> {
+        let newer = tail.snapshot.take_if(|snapshot| snapshot.version > self.version);
+        let read = newer.as_ref().map(|snapshot| snapshot.version);
+        if let Some(Known { state, version, position }) = newer {
+            self.base = None;
+            self.state = state;
+            self.version = version;
+            self.lineage = Lineage::new(version, position);
+        }
+        let missed: Vec<&Recorded> = tail.events.iter().filter(|recorded| recorded.version > self.version).collect();
         if let (Some(first), Some(last)) = (missed.first(), missed.last()) {
             if first.version != self.version + 1 {
-                return; // read before this state went back to an older one: it must be read again
+                return read; // read before this state went back to an older one: it must be read again
             }
             self.base = None;
             self.state = evolved::<A>(mem::take(&mut self.state), &missed);
@@ -73,6 +87,7 @@ impl<A: Aggregate> Held<A> {
             self.lineage = Lineage::new(last.version, last.position);
         }
         self.is_stale = false;
+        read
     }
 
     /// Takes the newest `count` events back, which were never submitted; what lies before them stays ahead.
@@ -189,7 +204,7 @@ impl<A: Aggregate> Entity<A> {
             ahead: VecDeque::new(),
             is_stale: true,
         };
-        Self { stream, held: Mutex::new(held), refreshing: tokio::sync::Mutex::new(()) }
+        Self { stream, held: Mutex::new(held), refreshing: tokio::sync::Mutex::new(()), schedule: Schedule::new() }
     }
 
     /// Its stream.
@@ -222,28 +237,51 @@ impl<A: Aggregate> Entity<A> {
         }
     }
 
-    /// The newest version that is known to be committed.
-    pub(super) fn committed_version(&self) -> i64 {
+    /// What is to be asked of the log to know the stream's newest state.
+    pub(super) fn question(&self) -> Asked {
         let mut held = self.held.lock();
         held.catch_up();
-        held.committed().1
+        let version = held.committed().1;
+        Asked { stream: self.stream.clone(), version, may_be_long: version == 0 || held.is_stale }
+    }
+
+    /// The newest state that is known to be committed, and its version.
+    pub(super) fn committed(&self) -> (A::State, i64) {
+        let mut held = self.held.lock();
+        held.catch_up();
+        let (state, version) = held.committed();
+        (state.clone(), version)
+    }
+
+    /// When a snapshot of it is due.
+    pub(super) fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// What `look` sees of the newest committed state, with its version and the position of its event, where `tail` is what the log has
     /// after some version that was committed before.
-    pub(crate) fn look<T>(&self, tail: &[Recorded], look: impl FnOnce(&A::State, i64) -> T) -> (T, i64, i64) {
+    pub(crate) fn look<T>(&self, mut tail: Tail<A>, look: impl FnOnce(&A::State, i64) -> T) -> (T, i64, i64) {
         let mut held = self.held.lock();
         held.catch_up();
         if held.ahead.is_empty() {
-            held.absorb(tail);
+            self.absorb(&mut held, &mut tail);
         }
-        let (state, version) = held.committed();
-        let position = held.lineage.committed().1;
         // Where commands are under way, what others committed meanwhile is not taken in: their commit will tell of it.
-        let missed: Vec<&Recorded> = tail.iter().filter(|recorded| recorded.version > version).collect();
+        let (state, version) = held.committed();
+        let (state, version, position) = match &tail.snapshot {
+            Some(snapshot) if snapshot.version > version => (&snapshot.state, snapshot.version, snapshot.position),
+            _ => (state, version, held.lineage.committed().1),
+        };
+        let missed: Vec<&Recorded> = tail.events.iter().filter(|recorded| recorded.version > version).collect();
         match missed.last() {
             None => (look(state, version), version, position),
             Some(last) => (look(&evolved::<A>(state.clone(), &missed), last.version), last.version, last.position),
+        }
+    }
+
+    fn absorb(&self, held: &mut Held<A>, tail: &mut Tail<A>) {
+        if let Some(version) = held.absorb(tail) {
+            self.schedule.read(version);
         }
     }
 
@@ -259,28 +297,31 @@ impl<A: Aggregate> Entity<A> {
             // A later command of the same chain was committed right behind it, so nobody else had come in between.
             return Ok(true);
         }
-        let tail = store.tail(&self.stream, basis.version).await?;
+        let events = store.tail(&self.stream, basis.version).await?;
+        let is_newest = events.is_empty();
         let mut held = self.held.lock();
         held.catch_up();
         if held.ahead.is_empty() {
-            held.absorb(&tail);
+            self.absorb(&mut held, &mut Tail { snapshot: None, events });
         }
-        Ok(tail.is_empty())
+        Ok(is_newest)
     }
 
-    /// Reads what the log has, if the state must be read again.
-    pub(super) async fn refresh(&self, store: &EventStore) -> Result<(), event_store::Error> {
+    /// Reads what the log has, if the state must be read again; gives the version it then has.
+    pub(super) async fn refresh(&self, store: &EventStore) -> Result<Option<i64>, event_store::Error> {
         if !self.is_stale() {
-            return Ok(());
+            return Ok(None);
         }
         let _single = self.refreshing.lock().await;
+        let mut loaded = None;
         while self.is_stale() {
-            let tail = store.tail(&self.stream, self.committed_version()).await?;
+            let mut tail = tail::load(store, vec![self.question()]).await?.pop().unwrap_or_else(Tail::empty);
             let mut held = self.held.lock();
             held.catch_up();
-            held.absorb(&tail);
+            self.absorb(&mut held, &mut tail);
+            loaded = Some(held.version);
         }
-        Ok(())
+        Ok(loaded)
     }
 
     fn is_stale(&self) -> bool {

@@ -4,8 +4,14 @@
 //! state, ahead of its commit; nothing is answered before its commit. The version check of the log is what makes this right: a handler
 //! whose state is stale is refused, reads what it missed, and decides again. A refusal, or "nothing to change", is believed only after
 //! the log has said that the state it was decided on is the newest.
+//!
+//! A long stream is loaded from its newest snapshot on; of states that took long to fold, snapshots are taken in the background.
 
 mod entity;
+#[cfg(test)]
+mod snapshot_tests;
+mod snapshots;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +25,7 @@ use metrics::counter;
 use uuid::Uuid;
 
 pub use entity::{Basis, Entity, Staged, Staging};
+pub(crate) use tail::Tail;
 
 /// How often a command is decided again when its stream moves under it, before the client is told to try again.
 pub(crate) const MAX_ATTEMPTS: u32 = 64;
@@ -157,7 +164,10 @@ impl<A: Aggregate> Handler<A> {
             };
             match step {
                 Step::Submitted(pending, seen, version) => match pending.outcome().await {
-                    Ok(Committed { position, repeated: false }) => return Ok(Accepted { seen, version, position, unchanged: false }),
+                    Ok(Committed { position, repeated: false }) => {
+                        self.committed(&entity, version);
+                        return Ok(Accepted { seen, version, position, unchanged: false });
+                    }
                     Ok(Committed { position, repeated: true }) => {
                         let (seen, version, _) = self.current(stream, |state, version| look(state, version).0).await?;
                         return Ok(Accepted { seen, version, position, unchanged: true });
@@ -189,7 +199,7 @@ impl<A: Aggregate> Handler<A> {
         entity: &Entity<A>,
         look: impl Fn(&A::State, i64) -> (T, Option<KeyedAnswer>),
     ) -> Result<Accepted<T>, event_store::Error> {
-        let ((seen, answer), version, position) = entity.look(&[], look);
+        let ((seen, answer), version, position) = entity.look(Tail::empty(), look);
         if let Some(mut answer) = answer {
             answer.position_without_events = position;
             self.store.append(Unit { parts: Vec::new(), answer: Some(answer) }).await?;
@@ -218,11 +228,13 @@ impl<A: Aggregate> Handler<A> {
     /// The log can't be read.
     pub async fn at_least<T>(&self, stream: &StreamId, version: i64, look: impl Fn(&A::State, i64) -> T) -> Result<T, event_store::Error> {
         let entity = self.held(stream);
-        let tail = match entity.committed_version() {
-            at_hand if at_hand >= version => Vec::new(),
-            older => self.store.tail(stream, older).await?,
+        let question = entity.question();
+        let tail = if question.version >= version {
+            Tail::empty()
+        } else {
+            tail::load(&self.store, vec![question]).await?.pop().unwrap_or_else(Tail::empty)
         };
-        Ok(entity.look(&tail, look).0)
+        Ok(self.look(&entity, tail, look).0)
     }
 
     /// [`Self::current`] for several streams in one query: the answers in the order of the streams.
@@ -235,9 +247,8 @@ impl<A: Aggregate> Handler<A> {
         look: impl Fn(&A::State, i64) -> T,
     ) -> Result<Vec<(T, i64, i64)>, event_store::Error> {
         let entities: Vec<_> = streams.iter().map(|stream| self.held(stream)).collect();
-        let asked = entities.iter().map(|entity| (entity.stream().clone(), entity.committed_version())).collect();
-        let tails = self.store.tails(asked).await?;
-        Ok(entities.iter().zip(tails).map(|(entity, tail)| entity.look(&tail, &look)).collect())
+        let tails = tail::load(&self.store, entities.iter().map(|entity| entity.question()).collect()).await?;
+        Ok(entities.iter().zip(tails).map(|(entity, tail)| self.look(entity, tail, &look)).collect())
     }
 
     /// The entity of `stream`, with a state that was read at some time.
@@ -246,8 +257,21 @@ impl<A: Aggregate> Handler<A> {
     /// The log can't be read.
     pub async fn entity(&self, stream: &StreamId) -> Result<Arc<Entity<A>>, event_store::Error> {
         let entity = self.held(stream);
-        entity.refresh(&self.store).await?;
+        if let Some(version) = entity.refresh(&self.store).await? {
+            self.committed(&entity, version);
+        }
         Ok(entity)
+    }
+
+    /// Takes note that `entity` is committed up to `version`: a snapshot may be due.
+    pub(crate) fn committed(&self, entity: &Arc<Entity<A>>, version: i64) {
+        snapshots::consider(&self.store, entity, version);
+    }
+
+    fn look<T>(&self, entity: &Arc<Entity<A>>, tail: Tail<A>, look: impl FnOnce(&A::State, i64) -> T) -> (T, i64, i64) {
+        let seen = entity.look(tail, look);
+        self.committed(entity, seen.1);
+        seen
     }
 
     fn held(&self, stream: &StreamId) -> Arc<Entity<A>> {

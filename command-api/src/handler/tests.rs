@@ -20,11 +20,11 @@ use crate::{shop::now, test_database::Database};
 
 impl Database {
     /// A handler as one more process has it.
-    async fn handler(&self) -> Arc<Handler<Stock>> {
+    pub(super) async fn handler(&self) -> Arc<Handler<Stock>> {
         self.handler_of(1_000).await
     }
 
-    async fn handler_of(&self, capacity: usize) -> Arc<Handler<Stock>> {
+    pub(super) async fn handler_of(&self, capacity: usize) -> Arc<Handler<Stock>> {
         let options = self.server.clone().database(&self.name);
         let pool = PgPoolOptions::new().max_connections(10).connect_with(options).await.unwrap();
         Arc::new(Handler::new(EventStore::open(pool).await.unwrap(), capacity))
@@ -33,29 +33,29 @@ impl Database {
 
 type Outcome = Result<Accepted<i64>, Failure<Refusal>>;
 
-fn stream(code: &str) -> StreamId {
+pub(super) fn stream(code: &str) -> StreamId {
     StreamId::stock(&code.parse().unwrap())
 }
 
-fn receive(quantity: u32) -> Command {
+pub(super) fn receive(quantity: u32) -> Command {
     Command::Receive { quantity, reference: "delivery".into() }
 }
 
-fn reserve(order: OrderId, quantity: u32) -> Command {
+pub(super) fn reserve(order: OrderId, quantity: u32) -> Command {
     let until: Timestamp = now().plus(chrono::Duration::hours(1));
     Command::Reserve { order, quantity, until, customer: "ann".into(), sale: None }
 }
 
-fn order() -> OrderId {
+pub(super) fn order() -> OrderId {
     OrderId(Uuid::now_v7())
 }
 
-fn available(state: &State, _: i64) -> i64 {
+pub(super) fn available(state: &State, _: i64) -> i64 {
     state.available(now())
 }
 
 /// What is available after the command.
-async fn run(handler: &Handler<Stock>, stream: &StreamId, command: Command) -> Outcome {
+pub(super) async fn run(handler: &Handler<Stock>, stream: &StreamId, command: Command) -> Outcome {
     handler.run(stream, &command, &Context::new(now(), "test"), available).await
 }
 

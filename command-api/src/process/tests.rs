@@ -8,7 +8,7 @@ use event_schemas::{
     Event, Metadata, Money, Recorded, StreamId, Timestamp,
     events::{
         order::{
-            Address, CancellationReason, ItemQuantity, Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrderReturned,
+            Address, CancellationCause, ItemQuantity, Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrderReturned,
             OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
         payment::{
@@ -125,8 +125,11 @@ fn confirmed() -> Event {
 }
 
 fn cancelled(was_confirmed: bool, lost: &[&str]) -> Event {
-    let (reason, lost) = (CancellationReason::Requested, lost.iter().map(|code| sku(code)).collect());
-    Event::Order(OrderCancelled { reason, note: None, decline_code: None, was_confirmed, lost }.into())
+    let cause = match lost {
+        [] => CancellationCause::Requested,
+        lost => CancellationCause::StockLost { skus: lost.iter().map(|code| sku(code)).collect() },
+    };
+    Event::Order(OrderCancelled { cause, note: None, was_confirmed }.into())
 }
 
 fn requested() -> Event {

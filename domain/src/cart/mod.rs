@@ -13,7 +13,7 @@ use event_schemas::{
     },
     ids::{OrderId, Sku},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -25,7 +25,7 @@ pub const MAX_LINES: usize = 200;
 pub struct Cart;
 
 /// What is known of a cart.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -38,7 +38,7 @@ pub enum State {
 }
 
 /// What a cart holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contents {
     /// What its prices are in.
     pub currency: Currency,
@@ -55,7 +55,7 @@ pub struct Contents {
 }
 
 /// A cart that was bought.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bought {
     /// The order it became.
     pub order: OrderId,
@@ -195,6 +195,7 @@ impl Contents {
 
 impl Aggregate for Cart {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -9,7 +9,7 @@ use event_schemas::{
     ids::CategoryId,
     resource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -18,7 +18,7 @@ use crate::Aggregate;
 pub struct Category;
 
 /// What is known of a category.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -29,7 +29,7 @@ pub enum State {
 }
 
 /// A category's name and place in the tree.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// The client's code.
     pub id: CategoryId,
@@ -122,6 +122,7 @@ impl State {
 
 impl Aggregate for Category {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -9,7 +9,7 @@ use event_schemas::{
     ids::{FlashSaleId, Sku},
     resource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -18,7 +18,7 @@ use crate::Aggregate;
 pub struct FlashSale;
 
 /// What is known of a flash sale.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -35,7 +35,7 @@ pub enum State {
 }
 
 /// What a flash sale offers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// What it sells.
     pub sku: Sku,
@@ -153,6 +153,7 @@ impl State {
 
 impl Aggregate for FlashSale {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Money,
     events::order::{
-        CancellationReason, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced, OrderRefundRequested, OrderRefunded,
+        CancellationCause, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced, OrderRefundRequested, OrderRefunded,
         OrderRejected, RejectionReason,
     },
     ids::{RefundId, Sku},
@@ -38,9 +38,9 @@ fn decide_purchase(purchase: &Purchase, command: &Command) -> Result<Vec<Event>,
         Command::Abandon => Ok(reject(purchase, RejectionReason::Abandoned, &[])),
         Command::RecordCapture { amount } => record_capture(purchase, *amount),
         Command::RecordDecline { decline_code } => {
-            Ok(cancel_unpaid(purchase, CancellationReason::PaymentDeclined, Some(decline_code.clone())))
+            Ok(cancel_unpaid(purchase, CancellationCause::PaymentDeclined { decline_code: Some(decline_code.clone()) }))
         }
-        Command::RecordPaymentExpiry => Ok(cancel_unpaid(purchase, CancellationReason::PaymentExpired, None)),
+        Command::RecordPaymentExpiry => Ok(cancel_unpaid(purchase, CancellationCause::PaymentExpired)),
         Command::RecordStockLost { skus } => Ok(record_stock_lost(purchase, skus)),
         Command::Cancel { note } => cancel(purchase, note.as_ref()),
         Command::Ship { shipment, items, carrier, tracking_number } => {
@@ -70,9 +70,9 @@ fn record_capture(purchase: &Purchase, captured: Money) -> Result<Vec<Event>, Re
     }
 }
 
-fn cancel_unpaid(purchase: &Purchase, reason: CancellationReason, decline_code: Option<String>) -> Vec<Event> {
+fn cancel_unpaid(purchase: &Purchase, cause: CancellationCause) -> Vec<Event> {
     match purchase.stage {
-        Stage::Placed { .. } => vec![OrderCancelled { reason, note: None, decline_code, was_confirmed: false, lost: Vec::new() }.into()],
+        Stage::Placed { .. } => vec![OrderCancelled { cause, note: None, was_confirmed: false }.into()],
         _ => Vec::new(),
     }
 }
@@ -80,9 +80,8 @@ fn cancel_unpaid(purchase: &Purchase, reason: CancellationReason, decline_code: 
 fn record_stock_lost(purchase: &Purchase, skus: &[Sku]) -> Vec<Event> {
     match purchase.stage {
         Stage::Confirmed if !purchase.has_shipped() => {
-            let reason = CancellationReason::StockLost;
-            let note = (!skus.is_empty()).then(|| skus.iter().map(Sku::as_str).collect::<Vec<_>>().join(", "));
-            vec![OrderCancelled { reason, note, decline_code: None, was_confirmed: true, lost: skus.to_vec() }.into()]
+            let cause = CancellationCause::StockLost { skus: skus.to_vec() };
+            vec![OrderCancelled { cause, note: None, was_confirmed: true }.into()]
         }
         _ => Vec::new(),
     }
@@ -97,8 +96,7 @@ fn cancel(purchase: &Purchase, note: Option<&String>) -> Result<Vec<Event>, Refu
         Stage::Confirmed => true,
         Stage::Placed { .. } => false,
     };
-    let reason = CancellationReason::Requested;
-    Ok(vec![OrderCancelled { reason, note: note.cloned(), decline_code: None, was_confirmed, lost: Vec::new() }.into()])
+    Ok(vec![OrderCancelled { cause: CancellationCause::Requested, note: note.cloned(), was_confirmed }.into()])
 }
 
 fn request_refund(

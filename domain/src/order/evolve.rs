@@ -3,10 +3,10 @@
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        CancellationReason, Event, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned, OrderShipped,
-        OrderSubmitted, RejectionReason,
+        Event, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned, OrderShipped, OrderSubmitted,
+        RejectionReason,
     },
-    resource::{OrderStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry},
+    resource::{Cancellation, OrderStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry},
 };
 use rust_decimal::Decimal;
 
@@ -73,8 +73,8 @@ impl Purchase {
                 self.captured = Some(confirmed.captured);
             }
             (Stage::Placed { .. } | Stage::Confirmed, Event::Cancelled(event)) if !self.has_shipped() => {
-                let OrderCancelled { reason, decline_code, was_confirmed, lost, .. } = event.clone();
-                self.stage = Stage::Cancelled { reason, decline_code, was_confirmed, lost };
+                let OrderCancelled { cause, note, was_confirmed } = event.clone();
+                self.stage = Stage::Cancelled { cancellation: Cancellation { cause, note }, was_confirmed };
             }
             (Stage::Cancelled { .. }, Event::CapturedLate(late)) if self.captured.is_none() => self.captured = Some(late.captured),
             (Stage::Confirmed, Event::Shipped(event)) if self.shipments.iter().all(|known| known.id != event.shipment) => {
@@ -152,7 +152,7 @@ fn reason(event: &Event) -> Option<String> {
             let skus: Vec<_> = skus.iter().map(event_schemas::ids::Sku::as_str).collect();
             Some(noted(rejection(*reason), Some(skus.join(", ")).filter(|skus| !skus.is_empty()).as_ref()))
         }
-        Event::Cancelled(OrderCancelled { reason, note, .. }) => Some(noted(cancellation(*reason), note.as_ref())),
+        Event::Cancelled(OrderCancelled { cause, note, .. }) => Some(Cancellation { cause: cause.clone(), note: note.clone() }.in_words()),
         Event::Returned(returned) => Some(returned.reason.clone()),
         _ => None,
     }
@@ -169,14 +169,5 @@ fn rejection(reason: RejectionReason) -> &'static str {
         RejectionReason::PriceChanged => "price_changed",
         RejectionReason::CartChanged => "cart_changed",
         RejectionReason::Abandoned => "abandoned",
-    }
-}
-
-fn cancellation(reason: CancellationReason) -> &'static str {
-    match reason {
-        CancellationReason::Requested => "requested",
-        CancellationReason::PaymentDeclined => "payment_declined",
-        CancellationReason::PaymentExpired => "payment_expired",
-        CancellationReason::StockLost => "stock_lost",
     }
 }

@@ -16,13 +16,11 @@ use std::collections::BTreeMap;
 
 use event_schemas::{
     Currency, Event as LogEvent, Money, Timestamp,
-    events::order::{
-        Address, CancellationReason, Event, ItemQuantity, Line, OrderImported, OrderReturnImported, PaymentMeans, RejectionReason, Totals,
-    },
+    events::order::{Address, Event, ItemQuantity, Line, OrderImported, OrderReturnImported, PaymentMeans, RejectionReason, Totals},
     ids::{CartId, Sku},
-    resource::{OrderStatus, Refund, Return, Shipment, TimelineEntry},
+    resource::{Cancellation, OrderStatus, Refund, Return, Shipment, TimelineEntry},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 pub use command::{Command, Excess, Refusal};
@@ -32,7 +30,7 @@ pub use command::{Command, Excess, Refusal};
 pub struct Order;
 
 /// What is known of an order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -47,7 +45,7 @@ pub enum State {
 }
 
 /// What somebody buys, and all that became of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Purchase {
     /// Where it is in its life.
     #[serde(flatten)]
@@ -87,7 +85,7 @@ pub struct Purchase {
 }
 
 /// Where an order is in its life. What follows on confirmation is told by its shipments and returns.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Recorded; nothing is reserved yet.
@@ -109,18 +107,15 @@ pub enum Stage {
     /// Called off.
     Cancelled {
         /// Why.
-        reason: CancellationReason,
-        /// Why the gateway declined.
-        decline_code: Option<String>,
+        #[serde(flatten)]
+        cancellation: Cancellation,
         /// Whether it had been confirmed, so that its units had left stock.
         was_confirmed: bool,
-        /// The lines that had not left stock although it was confirmed: they don't go back.
-        lost: Vec<Sku>,
     },
 }
 
 /// A document of another shop's history.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Imported<Document> {
     /// The document, as it stood.
     #[serde(flatten)]
@@ -188,6 +183,7 @@ impl Purchase {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 2;
     type State = State;
     type Command = Command;
     type Event = Event;

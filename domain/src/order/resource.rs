@@ -2,7 +2,7 @@
 
 use event_schemas::{
     Currency, Money, Timestamp,
-    events::order::{CancellationReason, ImportedLine, OrderImported, OrderReturnImported},
+    events::order::{CancellationCause, ImportedLine, OrderImported, OrderReturnImported},
     ids::OrderId,
     resource::{Order, OrderItem, OrderStatus, Payment, PaymentStatus, SignedMoney, TimelineEntry},
 };
@@ -51,6 +51,10 @@ impl Purchase {
             shipments: self.shipments.clone(),
             returns: self.returns.clone(),
             refunds: self.refunds.clone(),
+            cancellation: match &self.stage {
+                Stage::Cancelled { cancellation, .. } => Some(cancellation.clone()),
+                _ => None,
+            },
             timeline: self.timeline.clone(),
             metadata: metadata.clone(),
             placed_at: self.placed_at.unwrap_or(self.submitted_at),
@@ -63,10 +67,11 @@ impl Purchase {
         let refunded = self.refunded();
         let (status, decline_code) = match (&self.stage, self.captured) {
             (_, Some(captured)) => (Payment::settled_status(captured, refunded), None),
-            (Stage::Cancelled { reason: CancellationReason::PaymentDeclined, decline_code, .. }, None) => {
-                (PaymentStatus::Declined, decline_code.clone())
-            }
-            (Stage::Cancelled { .. } | Stage::Rejected { .. }, None) => (PaymentStatus::Cancelled, None),
+            (Stage::Cancelled { cancellation, .. }, None) => match &cancellation.cause {
+                CancellationCause::PaymentDeclined { decline_code } => (PaymentStatus::Declined, decline_code.clone()),
+                _ => (PaymentStatus::Cancelled, None),
+            },
+            (Stage::Rejected { .. }, None) => (PaymentStatus::Cancelled, None),
             (Stage::Submitted | Stage::Placed { .. } | Stage::Confirmed, None) => (PaymentStatus::Pending, None),
         };
         let captured = self.captured.unwrap_or_else(|| Money::zero(self.currency()));
@@ -131,6 +136,7 @@ impl Invoice<'_> {
             shipments: Vec::new(),
             returns: Vec::new(),
             refunds: Vec::new(),
+            cancellation: None,
             timeline: vec![TimelineEntry { status: self.status, at: self.at, reason: None }],
             metadata: std::collections::BTreeMap::new(),
             placed_at: self.at,

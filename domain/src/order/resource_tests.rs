@@ -1,15 +1,15 @@
 use event_schemas::{
     Money,
-    events::order::{CancellationReason, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced},
+    events::order::{CancellationCause, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced},
     ids::OrderId,
-    resource::{Order as Seen, OrderStatus, PaymentStatus, RefundStatus},
+    resource::{Cancellation, Order as Seen, OrderStatus, PaymentStatus, RefundStatus},
 };
 
 use super::{
     Order, State,
     tests::{delivered, imported, refund_requested, refunded, return_imported, returned, shipped, submission},
 };
-use crate::harness::{after, gbp, id, t};
+use crate::harness::{after, gbp, id, sku, t};
 
 fn placed() -> Event {
     OrderPlaced { payment_deadline: t(900) }.into()
@@ -19,9 +19,12 @@ fn confirmed() -> Event {
     OrderConfirmed { captured: gbp("10.00") }.into()
 }
 
-fn cancelled(reason: CancellationReason, note: Option<&str>, decline_code: Option<&str>) -> Event {
-    let (note, decline_code) = (note.map(str::to_owned), decline_code.map(str::to_owned));
-    OrderCancelled { reason, note, decline_code, was_confirmed: false, lost: vec![] }.into()
+fn cancelled(cause: CancellationCause, note: Option<&str>) -> Event {
+    OrderCancelled { cause, note: note.map(str::to_owned), was_confirmed: false }.into()
+}
+
+fn declined() -> Event {
+    cancelled(CancellationCause::PaymentDeclined { decline_code: Some("no_funds".to_owned()) }, None)
 }
 
 /// What clients see after a submission at second 0 and events at seconds 1, 2, 3, …
@@ -85,19 +88,28 @@ fn the_timeline_has_every_status_once_it_changes() {
 #[test]
 fn the_timeline_says_why_an_order_was_cancelled() {
     let reason = |event| timeline(&seen([placed(), event])).last().unwrap().2.unwrap().to_owned();
-    assert_eq!(reason(cancelled(CancellationReason::Requested, None, None)), "requested");
-    assert_eq!(reason(cancelled(CancellationReason::Requested, Some("too dear"), None)), "requested: too dear");
-    assert_eq!(reason(cancelled(CancellationReason::PaymentDeclined, None, Some("no_funds"))), "payment_declined");
-    assert_eq!(reason(cancelled(CancellationReason::PaymentExpired, None, None)), "payment_expired");
-    assert_eq!(reason(cancelled(CancellationReason::StockLost, Some("A"), None)), "stock_lost: A");
+    let lost = |note| cancelled(CancellationCause::StockLost { skus: vec![sku("A"), sku("B")] }, note);
+    assert_eq!(reason(cancelled(CancellationCause::Requested, None)), "requested");
+    assert_eq!(reason(cancelled(CancellationCause::Requested, Some("too dear"))), "requested: too dear");
+    assert_eq!(reason(declined()), "payment_declined");
+    assert_eq!(reason(cancelled(CancellationCause::PaymentExpired, None)), "payment_expired");
+    assert_eq!(reason(lost(None)), "stock_lost: A, B");
+    assert_eq!(reason(lost(Some("sorry"))), "stock_lost: sorry");
+    assert_eq!(reason(cancelled(CancellationCause::StockLost { skus: vec![] }, None)), "stock_lost");
+}
+
+#[test]
+fn a_cancelled_order_says_its_cause() {
+    assert_eq!(seen([placed(), confirmed()]).cancellation, None);
+    let (cause, note) = (CancellationCause::Requested, Some("too dear".to_owned()));
+    assert_eq!(seen([placed(), cancelled(cause.clone(), note.as_deref())]).cancellation, Some(Cancellation { cause, note }));
 }
 
 #[test]
 fn the_payment_follows_the_order() {
     let (zero, ten) = (gbp("0.00"), gbp("10.00"));
     let late = || OrderCapturedLate { captured: ten }.into();
-    let declined = || cancelled(CancellationReason::PaymentDeclined, None, Some("no_funds"));
-    let expired = || cancelled(CancellationReason::PaymentExpired, None, None);
+    let expired = || cancelled(CancellationCause::PaymentExpired, None);
     assert_eq!(payment(&seen([placed()])), (PaymentStatus::Pending, zero, zero, None));
     assert_eq!(payment(&seen([placed(), declined()])), (PaymentStatus::Declined, zero, zero, Some("no_funds")));
     assert_eq!(payment(&seen([placed(), expired()])), (PaymentStatus::Cancelled, zero, zero, None));

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Event as LogEvent, Money,
     events::order::{
-        Address, CancellationReason, Event, ImportedLine, ImportedLineKind, Line, OrderCancelled, OrderCapturedLate, OrderConfirmed,
+        Address, CancellationCause, Event, ImportedLine, ImportedLineKind, Line, OrderCancelled, OrderCapturedLate, OrderConfirmed,
         OrderDelivered, OrderImported, OrderPlaced, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturnImported, OrderReturned,
         OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
     },
@@ -59,13 +59,16 @@ fn captured_late() -> Event {
     OrderCapturedLate { captured: gbp("10.00") }.into()
 }
 
-fn cancelled(reason: CancellationReason, note: Option<&str>, decline_code: Option<&str>, was_confirmed: bool) -> Event {
-    let (note, decline_code) = (note.map(str::to_owned), decline_code.map(str::to_owned));
-    OrderCancelled { reason, note, decline_code, was_confirmed, lost: vec![] }.into()
+fn cancelled(cause: CancellationCause, note: Option<&str>, was_confirmed: bool) -> Event {
+    OrderCancelled { cause, note: note.map(str::to_owned), was_confirmed }.into()
+}
+
+fn declined() -> CancellationCause {
+    CancellationCause::PaymentDeclined { decline_code: Some("no_funds".to_owned()) }
 }
 
 fn requested() -> Event {
-    cancelled(CancellationReason::Requested, None, None, false)
+    cancelled(CancellationCause::Requested, None, false)
 }
 
 pub(crate) fn shipped(n: u128, items: &[(&str, u32)]) -> Event {
@@ -235,15 +238,15 @@ fn a_capture_confirms_a_placed_order_once() {
 fn a_capture_after_cancellation_is_noted_once() {
     given_placed([requested()]).when(capture()).then([captured_late()]);
     given_placed([requested(), captured_late()]).when(capture()).then_nothing();
-    let after_capture = cancelled(CancellationReason::Requested, None, None, true);
+    let after_capture = cancelled(CancellationCause::Requested, None, true);
     given_confirmed([after_capture]).when(capture()).then_nothing();
 }
 
 #[test]
 fn an_unpaid_order_is_cancelled() {
     let decline = || Command::RecordDecline { decline_code: "no_funds".to_owned() };
-    given_placed([]).when(decline()).then([cancelled(CancellationReason::PaymentDeclined, None, Some("no_funds"), false)]);
-    given_placed([]).when(Command::RecordPaymentExpiry).then([cancelled(CancellationReason::PaymentExpired, None, None, false)]);
+    given_placed([]).when(decline()).then([cancelled(declined(), None, false)]);
+    given_placed([]).when(Command::RecordPaymentExpiry).then([cancelled(CancellationCause::PaymentExpired, None, false)]);
     for command in [decline(), Command::RecordPaymentExpiry] {
         given_confirmed([]).when(command.clone()).then_nothing();
         given_placed([requested()]).when(command).then_nothing();
@@ -253,9 +256,8 @@ fn an_unpaid_order_is_cancelled() {
 #[test]
 fn an_order_whose_stock_is_lost_is_cancelled_until_something_has_shipped() {
     let lost = || Command::RecordStockLost { skus: vec![sku("A"), sku("B")] };
-    let (reason, note, lines) = (CancellationReason::StockLost, Some("A, B".to_owned()), vec![sku("A"), sku("B")]);
-    let cancelled = OrderCancelled { reason, note, decline_code: None, was_confirmed: true, lost: lines };
-    given_confirmed([]).when(lost()).then([cancelled.into()]);
+    let cause = CancellationCause::StockLost { skus: vec![sku("A"), sku("B")] };
+    given_confirmed([]).when(lost()).then([cancelled(cause, None, true)]);
     given_confirmed([shipped(1, &[("A", 1)])]).when(lost()).then_nothing();
     given_placed([]).when(lost()).then_nothing();
     given_placed([requested()]).when(lost()).then_nothing();
@@ -263,7 +265,7 @@ fn an_order_whose_stock_is_lost_is_cancelled_until_something_has_shipped() {
 
 #[test]
 fn an_order_is_cancelled_on_request_until_something_has_shipped() {
-    let by_request = |note, was_confirmed| cancelled(CancellationReason::Requested, note, None, was_confirmed);
+    let by_request = |note, was_confirmed| cancelled(CancellationCause::Requested, note, was_confirmed);
     given_placed([]).when(cancel(Some("too dear"))).then([by_request(Some("too dear"), false)]);
     given_confirmed([]).when(cancel(None)).then([by_request(None, true)]);
     given_placed([requested()]).when(cancel(None)).then_nothing();

@@ -16,7 +16,7 @@ use event_schemas::{
     ids::RefundId,
 };
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Aggregate;
@@ -26,7 +26,7 @@ use crate::Aggregate;
 pub struct Payment;
 
 /// What is known of a payment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -43,7 +43,7 @@ pub enum State {
 }
 
 /// What the gateway is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Charge {
     /// How much.
     pub amount: Money,
@@ -58,7 +58,7 @@ pub struct Charge {
 }
 
 /// A payment that the gateway refused.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Declined {
     /// What it was asked for.
     #[serde(flatten)]
@@ -68,7 +68,7 @@ pub struct Declined {
 }
 
 /// A payment that is no longer wanted.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// What the gateway was asked for.
     #[serde(flatten)]
@@ -78,7 +78,7 @@ pub struct Cancelled {
 }
 
 /// A payment whose money is ours, but for what goes back.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Captured {
     /// What the gateway was asked for.
     #[serde(flatten)]
@@ -92,7 +92,7 @@ pub struct Captured {
 }
 
 /// Money that goes back.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refund {
     /// The refund; the gateway's idempotency key too.
     pub refund: RefundId,
@@ -304,6 +304,7 @@ impl Captured {
 
 impl Aggregate for Payment {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -12,7 +12,7 @@ use event_schemas::{
     ids::{CategoryId, Sku},
     resource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -26,7 +26,7 @@ pub const MAX_METADATA: usize = 20;
 pub struct Product;
 
 /// What is known of a product.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -39,7 +39,7 @@ pub enum State {
 }
 
 /// What the catalogue says of a product.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     /// The client's code.
     pub sku: Sku,
@@ -186,6 +186,7 @@ impl State {
 
 impl Aggregate for Product {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

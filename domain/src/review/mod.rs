@@ -9,7 +9,7 @@ use event_schemas::{
     ids::{ReviewId, Sku},
     resource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -18,7 +18,7 @@ use crate::Aggregate;
 pub struct Review;
 
 /// What is known of a review.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet.
@@ -29,7 +29,7 @@ pub enum State {
 }
 
 /// What a review says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Opinion {
     /// The product.
     pub sku: Sku,
@@ -114,6 +114,7 @@ impl State {
 
 impl Aggregate for Review {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

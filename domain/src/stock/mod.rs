@@ -20,7 +20,7 @@ use event_schemas::{
     ids::{FlashSaleId, OrderId, ReturnId, Sku},
     resource,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
@@ -32,7 +32,7 @@ pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 pub struct Stock;
 
 /// What is known of a SKU's stock.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
     /// Nothing happened yet: no units.
@@ -43,7 +43,8 @@ pub enum State {
 }
 
 /// A SKU's units, and who holds them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Count {
     /// Units in the warehouse.
     on_hand: i64,
@@ -58,8 +59,25 @@ pub struct Count {
     sales: BTreeMap<FlashSaleId, Sale>,
 }
 
+/// A count as it is written: without what can be derived.
+#[derive(Deserialize)]
+struct Written {
+    on_hand: i64,
+    held: i64,
+    reservations: BTreeMap<OrderId, Reservation>,
+    sales: BTreeMap<FlashSaleId, Sale>,
+}
+
+impl From<Written> for Count {
+    fn from(written: Written) -> Self {
+        let Written { on_hand, held, reservations, sales } = written;
+        let expiries = reservations.iter().map(|(order, reservation)| (reservation.until, *order)).collect();
+        Self { on_hand, held, reservations, expiries, sales }
+    }
+}
+
 /// What an order holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reservation {
     /// How many units.
     pub quantity: u32,
@@ -74,7 +92,7 @@ pub struct Reservation {
 }
 
 /// A flash sale that is not closed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sale {
     /// The sale.
     pub id: FlashSaleId,
@@ -366,6 +384,7 @@ impl Sale {
 
 impl Aggregate for Stock {
     const CATEGORY: &'static str = Event::CATEGORY;
+    const STATE_VERSION: i32 = 1;
     type State = State;
     type Command = Command;
     type Event = Event;

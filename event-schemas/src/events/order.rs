@@ -22,7 +22,7 @@ events! { "order",
     /// It is paid.
     Confirmed(OrderConfirmed, 1),
     /// It was called off.
-    Cancelled(OrderCancelled, 1),
+    Cancelled(OrderCancelled, 2),
     /// A payment arrived after it was cancelled.
     CapturedLate(OrderCapturedLate, 1),
     /// Some or all of it left.
@@ -174,33 +174,48 @@ pub struct OrderConfirmed {
     pub captured: Money,
 }
 
-/// Why an order was cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CancellationReason {
+/// Why an order was cancelled, with what is known of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CancellationCause {
     /// Somebody asked.
     Requested,
     /// The payment was declined.
-    PaymentDeclined,
+    PaymentDeclined {
+        /// Why, in the gateway's words.
+        decline_code: Option<String>,
+    },
     /// The payment did not succeed in time.
     PaymentExpired,
     /// A reservation had ended before the order was confirmed.
-    StockLost,
+    StockLost {
+        /// The lines that had not left stock, although the order was confirmed: they don't go back.
+        skus: Vec<Sku>,
+    },
+}
+
+impl CancellationCause {
+    /// The word for it: its `kind`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::PaymentDeclined { .. } => "payment_declined",
+            Self::PaymentExpired => "payment_expired",
+            Self::StockLost { .. } => "stock_lost",
+        }
+    }
 }
 
 /// An order was called off. What it held is released; what had left stock goes back; what was captured is refunded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderCancelled {
     /// Why.
-    pub reason: CancellationReason,
-    /// What the one who asked says, or the gateway.
+    pub cause: CancellationCause,
+    /// What the one who asked said.
     pub note: Option<String>,
-    /// Why the gateway declined.
-    pub decline_code: Option<String>,
     /// Whether it had been confirmed.
     pub was_confirmed: bool,
-    /// The lines that had not left stock although it was confirmed, since their reservation had ended: they don't go back.
-    pub lost: Vec<Sku>,
 }
 
 /// A payment arrived after the order was cancelled; it is refunded.

@@ -11,5 +11,5 @@ pub use catalogue::{
     Category, FlashSale, FlashSaleState, Product, ProductFlashSale, ProductStatus, ProductStock, Rating, Review, Stock, StockState,
 };
 pub use order::{
-    Order, OrderItem, OrderStatus, Payment, PaymentStatus, Refund, RefundStatus, Return, Shipment, SignedMoney, TimelineEntry,
+    Cancellation, Order, OrderItem, OrderStatus, Payment, PaymentStatus, Refund, RefundStatus, Return, Shipment, SignedMoney, TimelineEntry,
 };

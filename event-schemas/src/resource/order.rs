@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Currency, Money, Timestamp,
-    events::order::{Address, ItemQuantity},
-    ids::{CartId, OrderId, RefundId, ReturnId, ShipmentId},
+    events::order::{Address, CancellationCause, ItemQuantity},
+    ids::{CartId, OrderId, RefundId, ReturnId, ShipmentId, Sku},
 };
 
 /// Where an order is in its life.
@@ -110,6 +110,9 @@ pub struct Order {
     pub returns: Vec<Return>,
     /// What money went back, or is about to.
     pub refunds: Vec<Refund>,
+    /// Why it was cancelled, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     /// What happened, in order.
     pub timeline: Vec<TimelineEntry>,
     /// The client's own notes.
@@ -250,6 +253,28 @@ pub struct Refund {
     /// The client's own notes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Why an order was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cancellation {
+    /// The cause, with what is known of it.
+    pub cause: CancellationCause,
+    /// What the one who asked said.
+    pub note: Option<String>,
+}
+
+impl Cancellation {
+    /// What the timeline says of it: the cause in a word, and what was said or which lines were lost.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let lost = match &self.cause {
+            CancellationCause::StockLost { skus } if !skus.is_empty() => Some(skus.iter().map(Sku::as_str).collect::<Vec<_>>().join(", ")),
+            _ => None,
+        };
+        let word = self.cause.as_str();
+        self.note.as_ref().or(lost.as_ref()).map_or_else(|| word.to_owned(), |said| format!("{word}: {said}"))
+    }
 }
 
 /// One step of an order's life.

@@ -13,5 +13,6 @@ mod hammer;
 mod law;
 mod program;
 mod read;
+mod snapshots;
 mod tails;
 mod verify;

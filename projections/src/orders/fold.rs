@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        CancellationReason, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned,
+        CancellationCause, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned,
         OrderShipped, OrderSubmitted, RejectionReason,
     },
     ids::{OrderId, Sku},
-    resource::{Order, OrderItem, OrderStatus, Payment, PaymentStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry},
+    resource::{
+        Cancellation, Order, OrderItem, OrderStatus, Payment, PaymentStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry,
+    },
 };
 use rust_decimal::Decimal;
 
@@ -63,6 +65,7 @@ fn submitted(id: OrderId, event: &OrderSubmitted, at: Timestamp) -> Order {
         shipments: Vec::new(),
         returns: Vec::new(),
         refunds: Vec::new(),
+        cancellation: None,
         timeline: vec![TimelineEntry { status: OrderStatus::Submitted, at, reason: None }],
         metadata: event.metadata.clone(),
         placed_at: at,
@@ -124,13 +127,14 @@ fn capture(order: &mut Order, captured: Money) {
 
 fn cancel(order: &mut Order, event: &OrderCancelled) {
     order.status = OrderStatus::Cancelled;
-    match event.reason {
+    order.cancellation = Some(cancellation(event));
+    match &event.cause {
         _ if is_captured(order) => {}
-        CancellationReason::PaymentDeclined => {
+        CancellationCause::PaymentDeclined { decline_code } => {
             order.payment.status = PaymentStatus::Declined;
-            order.payment.decline_code.clone_from(&event.decline_code);
+            order.payment.decline_code.clone_from(decline_code);
         }
-        CancellationReason::Requested | CancellationReason::PaymentExpired | CancellationReason::StockLost => {
+        CancellationCause::Requested | CancellationCause::PaymentExpired | CancellationCause::StockLost { .. } => {
             order.payment.status = PaymentStatus::Cancelled;
         }
     }
@@ -207,7 +211,7 @@ fn reason(event: &Event) -> Option<String> {
             let skus = skus.iter().map(Sku::as_str).collect::<Vec<_>>().join(", ");
             Some(noted(rejection(*reason), (!skus.is_empty()).then_some(&skus)))
         }
-        Event::Cancelled(OrderCancelled { reason, note, .. }) => Some(noted(cancellation(*reason), note.as_ref())),
+        Event::Cancelled(event) => Some(cancellation(event).in_words()),
         Event::Returned(returned) => Some(returned.reason.clone()),
         _ => None,
     }
@@ -227,11 +231,6 @@ fn rejection(reason: RejectionReason) -> &'static str {
     }
 }
 
-fn cancellation(reason: CancellationReason) -> &'static str {
-    match reason {
-        CancellationReason::Requested => "requested",
-        CancellationReason::PaymentDeclined => "payment_declined",
-        CancellationReason::PaymentExpired => "payment_expired",
-        CancellationReason::StockLost => "stock_lost",
-    }
+fn cancellation(event: &OrderCancelled) -> Cancellation {
+    Cancellation { cause: event.cause.clone(), note: event.note.clone() }
 }

@@ -65,6 +65,7 @@ impl Document<'_> {
             shipments: Vec::new(),
             returns: Vec::new(),
             refunds: Vec::new(),
+            cancellation: None,
             timeline: vec![TimelineEntry { status: self.status, at: self.at, reason: None }],
             metadata: BTreeMap::new(),
             placed_at: self.at,

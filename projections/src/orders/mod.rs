@@ -21,7 +21,7 @@ impl Projection for Orders {
     }
 
     fn version(&self) -> i32 {
-        1
+        2 // since orders say why they were cancelled
     }
 
     fn categories(&self) -> &'static [&'static str] {

@@ -37,8 +37,13 @@ impl Log {
         self
     }
 
-    /// Adds an event of `event_type` to `stream`.
+    /// Adds an event of `event_type`, in its first version, to `stream`.
     pub fn add(&mut self, stream: &str, event_type: &str, payload: &Value) -> &mut Self {
+        self.add_version(stream, event_type, 1, payload)
+    }
+
+    /// Adds an event of `event_type`, written in `schema_version`, to `stream`.
+    pub fn add_version(&mut self, stream: &str, event_type: &str, schema_version: i16, payload: &Value) -> &mut Self {
         let version = self.versions.entry(stream.to_owned()).or_default();
         *version += 1;
         let position = self.events.len() as i64 + 1;
@@ -50,7 +55,7 @@ impl Log {
             event_id,
             metadata: Metadata { command_id: CommandId(event_id), correlation_id: event_id, causation_id: None, actor: "client".into() },
             recorded_at: self.now,
-            event: Event::decode(event_type, 1, &payload.to_string()).expect("an event"),
+            event: Event::decode(event_type, schema_version, &payload.to_string()).expect("an event"),
         }));
         self.now = self.now.plus(chrono::Duration::seconds(1));
         self

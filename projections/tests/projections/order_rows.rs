@@ -148,6 +148,41 @@ async fn a_late_capture_is_shown_and_refunded() {
 }
 
 #[tokio::test]
+async fn a_cancellation_makes_the_same_row_in_whichever_version_it_was_written() {
+    let old = |reason, note: Option<&str>, decline_code: Option<&str>, lost: &[&str]| json!({"reason": reason, "note": note, "decline_code": decline_code, "was_confirmed": false, "lost": lost});
+    let new = |cause: Value, note: Option<&str>| json!({"cause": cause, "note": note, "was_confirmed": false});
+    let pairs = [
+        (old("requested", Some("too dear"), None, &[]), new(json!({"kind": "requested"}), Some("too dear")), "requested: too dear"),
+        (old("payment_expired", None, None, &[]), new(json!({"kind": "payment_expired"}), None), "payment_expired"),
+        (
+            old("payment_declined", None, Some("no_funds"), &[]),
+            new(json!({"kind": "payment_declined", "decline_code": "no_funds"}), None),
+            "payment_declined",
+        ),
+        (
+            old("stock_lost", Some("A, B"), None, &["A", "B"]),
+            new(json!({"kind": "stock_lost", "skus": ["A", "B"]}), None),
+            "stock_lost: A, B",
+        ),
+    ];
+    for (first, second, said) in pairs {
+        let mut rows = Vec::new();
+        for (version, payload) in [(1, &first), (2, &second)] {
+            let Some(database) = Database::create().await else { return };
+            let mut log = Log::default();
+            log.add(&order(1), "OrderSubmitted", &submission()).add(&order(1), "OrderPlaced", &placed());
+            log.add_version(&order(1), "OrderCancelled", version, payload);
+            database.apply("orders", &log.events, 1).await;
+            rows.push(database.row("orders").await);
+        }
+        assert_eq!(rows[0], rows[1]);
+        assert_eq!(timeline(&rows[0])[2], ("cancelled", Some(said)));
+        let shown = &rows[0]["document"]["cancellation"];
+        assert_eq!((&shown["cause"], &shown["note"]), (&second["cause"], &second["note"]));
+    }
+}
+
+#[tokio::test]
 async fn a_rejected_order_names_the_lines_it_failed_on() {
     let Some(row) = row_after(&[("OrderRejected", json!({"reason": "out_of_stock", "skus": ["A", "B"]}))]).await else { return };
     assert_eq!(timeline(&row)[1], ("rejected", Some("out_of_stock: A, B")));

@@ -105,9 +105,7 @@ async fn fold(store: &EventStore, stream: &StreamId, version: i64) -> Result<Opt
 }
 
 async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i64) -> Result<Folded, Error> {
-    let mut state = A::State::default();
-    let mut at = Timestamp::from_micros(0);
-    let mut read_up_to = 0;
+    let (mut state, mut at, mut read_up_to) = begin::<A>(store, stream, version).await?;
     while read_up_to < version {
         let page = store.read_stream(stream, read_up_to + 1, version, PAGE).await?;
         if page.is_empty() {
@@ -122,4 +120,15 @@ async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i
         }
     }
     Ok(Folded { at, state: serde_json::value::to_raw_value(&state)? })
+}
+
+/// What to begin folding with, the time of its last event and its version: a snapshot that is not newer than `version`, or nothing.
+async fn begin<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i64) -> Result<(A::State, Timestamp, i64), Error> {
+    if let Some(snapshot) = store.snapshot(stream, A::STATE_VERSION, version).await? {
+        match serde_json::from_str(&snapshot.state) {
+            Ok(state) => return Ok((state, snapshot.recorded_at, snapshot.version)),
+            Err(error) => tracing::warn!(%stream, version = snapshot.version, %error, "a snapshot is no state, and is ignored"),
+        }
+    }
+    Ok((A::State::default(), Timestamp::from_micros(0), 0))
 }

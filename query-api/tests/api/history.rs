@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::shop::{Shop, with_setup};
 
 /// Appends as the appender does, at the time `2026-01-01 00:00` plus as many minutes as its position.
-const APPEND: &str = r#"
+pub const APPEND: &str = r#"
 create function append(stream text, version bigint, type text, payload json) returns bigint language plpgsql as $$
 declare
     at bigint;

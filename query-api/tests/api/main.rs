@@ -10,3 +10,4 @@ mod orders;
 mod products;
 mod sales;
 mod shop;
+mod snapshots;

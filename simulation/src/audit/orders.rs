@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event_schemas::{
     Money,
-    events::order::{CancellationReason, Event, ItemQuantity, RejectionReason},
+    events::order::{CancellationCause, Event, ItemQuantity, RejectionReason},
     ids::{OrderId, RefundId, Sku},
 };
 
@@ -66,7 +66,7 @@ impl Order {
                 self.go(Stage::Submitted, Stage::Placed)?;
             }
             Event::Rejected(event) => {
-                counts.see(match event.reason {
+                counts.see(match event.cause {
                     RejectionReason::Abandoned => Sight::Abandoned,
                     RejectionReason::OutOfStock => Sight::OutOfStock,
                     RejectionReason::LimitPerCustomer => Sight::LimitReached,
@@ -82,11 +82,11 @@ impl Order {
                 self.go(Stage::Placed, Stage::Confirmed)?;
             }
             Event::Cancelled(event) => {
-                counts.see(match event.reason {
-                    CancellationReason::Requested => Sight::CancelledOnRequest,
-                    CancellationReason::PaymentDeclined => Sight::Declined,
-                    CancellationReason::PaymentExpired => Sight::PaymentExpired,
-                    CancellationReason::StockLost => Sight::StockLost,
+                counts.see(match event.cause {
+                    CancellationCause::Requested => Sight::CancelledOnRequest,
+                    CancellationCause::PaymentDeclined { .. } => Sight::Declined,
+                    CancellationCause::PaymentExpired => Sight::PaymentExpired,
+                    CancellationCause::StockLost { .. } => Sight::StockLost,
                 });
                 if event.was_confirmed {
                     counts.see(Sight::CancelledConfirmed);
