@@ -66,7 +66,7 @@ impl Order {
                 self.go(Stage::Submitted, Stage::Placed)?;
             }
             Event::Rejected(event) => {
-                counts.see(match event.cause {
+                counts.see(match event.reason {
                     RejectionReason::Abandoned => Sight::Abandoned,
                     RejectionReason::OutOfStock => Sight::OutOfStock,
                     RejectionReason::LimitPerCustomer => Sight::LimitReached,
