@@ -67,11 +67,13 @@ impl Book {
         });
         let answer = answer.await;
         if matches!(answer.status, 200 | 201) {
+            // To call off what was called off already is nothing to do, and leaves no event: its answer does not show the key then.
+            let has_event = answer.status == 201 || String::from_utf8_lossy(&answer.bytes).contains(&format!("{key}\""));
             let acknowledged = Acknowledged {
                 stream: format!("{}-{}", write.category, answer.id()),
                 version: answer.version(),
                 position: answer.position(),
-                mark: is_marked.then_some(key),
+                mark: (is_marked && has_event).then_some(key),
             };
             self.acknowledged.lock().unwrap().push(acknowledged);
             return Some(answer);

@@ -1,6 +1,6 @@
 //! What the log says happened, folded by rules of the campaign's own: it shares no code with what it checks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::{book::Acknowledged, stock::Stock};
 
 const PAGE_EVENTS: i64 = 20_000;
 
-type Row = (i64, String, i64, String, Value);
+pub type Row = (i64, String, i64, String, Value);
 
 /// The log as far as it was read.
 #[derive(Default)]
@@ -27,15 +27,14 @@ pub struct Ledger {
     pub wrong: Vec<String>,
 }
 
+/// What becomes of an order, each at most once.
+const STEPS: [&str; 4] = ["OrderPlaced", "OrderConfirmed", "OrderCancelled", "OrderRejected"];
+
 #[derive(Default)]
 pub struct Order {
-    mark: Option<String>,
     pub lines: Vec<(String, i64)>,
     pub total: Decimal,
-    pub is_placed: bool,
-    pub is_confirmed: bool,
-    pub is_cancelled: bool,
-    pub is_rejected: bool,
+    steps: BTreeSet<&'static str>,
 }
 
 #[derive(Default)]
@@ -72,7 +71,7 @@ impl Ledger {
         }
     }
 
-    fn add(&mut self, (position, stream, version, event_type, data): Row) {
+    pub fn add(&mut self, (position, stream, version, event_type, data): Row) {
         let versions = self.streams.entry(stream.clone()).or_default();
         if (position, version) != (self.head + 1, versions.len() as i64 + 1) {
             self.wrong.push(format!("after position {} comes {position}, version {version} of {stream}", self.head));
@@ -99,7 +98,7 @@ impl Ledger {
     }
 
     fn loss(&self, write: &Acknowledged) -> Option<&'static str> {
-        let versions = self.streams.get(&write.stream)?;
+        let versions = self.streams.get(&write.stream).map_or(&[][..], Vec::as_slice);
         let at = usize::try_from(write.version - 1).ok().and_then(|index| versions.get(index));
         if at.is_none() {
             return Some("the log lacks that version");
@@ -109,17 +108,18 @@ impl Ledger {
         }
         let mark = write.mark.as_ref()?;
         let known = self.marks.get(mark).map_or(&[][..], Vec::as_slice);
-        let of_stream = known.iter().filter(|(stream, version)| *stream == write.stream && *version <= write.version).count();
-        match of_stream {
-            0 => Some("the log lacks its event"),
+        let (own, others): (Vec<_>, Vec<_>) = known.iter().partition(|(stream, _)| *stream == write.stream);
+        match own[..] {
             // A checkout that was cut off leaves an order that is rejected, and is done again as another.
-            1 if known.iter().all(|(stream, _)| *stream == write.stream || self.is_abandoned(stream)) => None,
+            [(_, version)] if *version <= write.version && others.iter().all(|(stream, _)| self.is_abandoned(stream)) => None,
+            [] => Some("the log lacks its event"),
+            [(_, version)] if *version > write.version => Some("its event is a later one"),
             _ => Some("it was done more than once"),
         }
     }
 
     fn is_abandoned(&self, stream: &str) -> bool {
-        stream.strip_prefix("order-").and_then(|id| self.orders.get(id)).is_some_and(|order| !order.is_placed)
+        stream.strip_prefix("order-").and_then(|id| self.orders.get(id)).is_some_and(|order| !order.is_placed())
     }
 
     /// What is still under way.
@@ -135,7 +135,7 @@ impl Ledger {
         let mut wrong = Vec::new();
         for (id, order) in &self.orders {
             for (sku, quantity) in &order.lines {
-                let expected = if order.is_confirmed && !order.is_cancelled { *quantity } else { 0 };
+                let expected = if order.is_bought() { *quantity } else { 0 };
                 let taken = self.stocks.get(sku).map_or(0, |stock| stock.taken_by(id));
                 if taken != expected {
                     wrong.push(format!("order {id} bought {expected} of {sku}, and {taken} left stock for it"));
@@ -147,28 +147,38 @@ impl Ledger {
 }
 
 impl Order {
+    pub fn is_placed(&self) -> bool {
+        self.steps.contains("OrderPlaced")
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.steps.contains("OrderCancelled")
+    }
+
+    /// Whether it is paid, and was not called off.
+    pub fn is_bought(&self) -> bool {
+        self.steps.contains("OrderConfirmed") && !self.is_cancelled()
+    }
+
     fn is_over(&self) -> bool {
-        self.is_rejected || self.is_cancelled || self.is_confirmed
+        STEPS[1..].iter().any(|step| self.steps.contains(step))
     }
 
     fn apply(&mut self, event_type: &str, data: &Value) -> Option<String> {
-        let happened = match event_type {
-            "OrderSubmitted" => {
-                self.mark = data["metadata"]["write"].as_str().map(str::to_owned);
-                self.total = amount(&data["totals"]["total"]);
-                let lines = data["lines"].as_array().into_iter().flatten();
-                self.lines = lines.map(|line| (line["sku"].as_str().unwrap().to_owned(), line["quantity"].as_i64().unwrap())).collect();
-                return None;
-            }
-            "OrderPlaced" => &mut self.is_placed,
-            "OrderConfirmed" => &mut self.is_confirmed,
-            "OrderCancelled" => &mut self.is_cancelled,
-            "OrderRejected" => &mut self.is_rejected,
-            _ => return None,
+        if event_type == "OrderSubmitted" {
+            self.total = amount(&data["totals"]["total"]);
+            let lines = data["lines"].as_array().into_iter().flatten();
+            self.lines = lines.map(|line| (line["sku"].as_str().unwrap().to_owned(), line["quantity"].as_i64().unwrap())).collect();
+        }
+        let step = STEPS.into_iter().find(|step| *step == event_type)?;
+        let before = self.steps.clone();
+        let is_possible = match step {
+            "OrderPlaced" | "OrderRejected" => before.is_empty(),
+            "OrderConfirmed" => before == BTreeSet::from(["OrderPlaced"]),
+            _ => self.is_placed() && !self.is_cancelled(),
         };
-        let is_again = std::mem::replace(happened, true);
-        let is_late = self.is_rejected && self.is_placed || event_type == "OrderConfirmed" && self.is_cancelled;
-        (is_again || is_late).then(|| "it can't happen here".to_owned())
+        self.steps.insert(step);
+        (!is_possible).then(|| format!("it can't follow on {before:?}"))
     }
 }
 

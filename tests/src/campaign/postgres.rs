@@ -16,7 +16,7 @@ use tokio::process::Command;
 const VOLUME_BYTES: u64 = 3 << 30;
 /// What `fallocate` leaves for the bookkeeping of the file system.
 const FILL_STEPS_BYTES: [u64; 3] = [16 << 20, 256 << 10, 4 << 10];
-const UP_LIMIT: Duration = Duration::from_secs(60);
+const UP_LIMIT: Duration = Duration::from_mins(1);
 /// Write-ahead log that is kept: little, so that a full disk soon lacks room for it.
 const MAX_WAL_SIZE: &str = "128MB";
 

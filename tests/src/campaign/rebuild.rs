@@ -59,7 +59,7 @@ async fn rows(connection: &mut PgConnection) -> Rows {
 }
 
 /// What only one of two sorted lists has.
-fn differences(table: &str, grown: &[String], rebuilt: &[String]) -> Vec<String> {
+pub fn differences(table: &str, grown: &[String], rebuilt: &[String]) -> Vec<String> {
     let only = |these: &[String], those: &[String], which: &str| {
         let missing = these.iter().filter(|row| those.binary_search(row).is_err());
         missing.map(|row| format!("only the {which} {table} has {row}")).collect::<Vec<_>>()

@@ -92,21 +92,29 @@ impl Stage {
     /// Makes the trouble and mends it.
     pub async fn make(&self, trouble: Trouble, market: &Market, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed ^ trouble as u64);
-        let server = &self.servers[random.usize(0..self.servers.len())];
         match trouble {
+            Trouble::Kill if random.u32(0..3) == 0 => {
+                // All at once, as when the machine they run on fails.
+                futures::future::join_all(self.servers.iter().map(|server| kill(server, Duration::ZERO))).await;
+            }
             Trouble::Kill => {
-                let mut server = server.lock().await;
-                server.end();
-                tokio::time::sleep(Duration::from_millis(random.u64(0..1_500))).await;
-                server.revive().await;
+                for _ in 0..random.u32(1..4) {
+                    let server = &self.servers[random.usize(0..self.servers.len())];
+                    kill(server, Duration::from_millis(random.u64(0..1_500))).await;
+                }
             }
             Trouble::Freeze => {
-                let server = server.lock().await;
+                let server = self.servers[random.usize(0..self.servers.len())].lock().await;
                 server.freeze();
                 tokio::time::sleep(FREEZE_TIME).await;
                 server.thaw();
             }
-            Trouble::RestartPostgres => self.postgres.restart_immediately().await,
+            Trouble::RestartPostgres => {
+                for _ in 0..random.u32(1..4) {
+                    self.postgres.restart_immediately().await;
+                    tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
+                }
+            }
             Trouble::CutConnections => self.cut_connections(&mut random).await,
             Trouble::FillDisk => self.fill_disk(market).await,
             Trouble::Fight => fight(market, seed).await,
@@ -150,6 +158,14 @@ impl Stage {
         self.postgres.free_disk();
         self.postgres.see_that_it_runs().await;
     }
+}
+
+/// `kill -9`, and a new start some time later.
+async fn kill(server: &Mutex<Server>, down: Duration) {
+    let mut server = server.lock().await;
+    server.end();
+    tokio::time::sleep(down).await;
+    server.revive().await;
 }
 
 async fn fight(market: &Market, seed: u64) {

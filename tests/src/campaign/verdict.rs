@@ -14,8 +14,11 @@ use crate::{client::Client, server::merx, shop::is_settled};
 
 /// Longer than an abandoned submission waits (15 s), a payment's deadline (10 s) and the leases of the dead (5 s) together.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 const SHOWN: usize = 10;
+
+/// Amounts by the charge they are of.
+type Sums = Vec<(String, Decimal)>;
 
 /// What was found wrong, by what the campaign counts.
 #[derive(Default)]
@@ -108,31 +111,36 @@ async fn under_way(connection: &mut PgConnection, ledger: &mut Ledger) -> Option
     (!open.is_empty()).then_some(open)
 }
 
-/// Money captured is money kept and money refunded: by the log, by the gateway, and by what was sold.
 async fn money(connection: &mut PgConnection, ledger: &Ledger) -> Vec<String> {
     let charges = "select idempotency_key::text, amount from simulated_gateway.charges where state = 'captured'";
     let charges: Vec<(String, String)> = sqlx::query_as(charges).fetch_all(&mut *connection).await.expect("the charges");
-    let mut at_gateway: HashMap<String, (Decimal, Decimal)> =
-        charges.into_iter().map(|(key, amount)| (key, (amount.parse().expect("an amount"), Decimal::ZERO))).collect();
     let refunds = "select charge::text, amount from simulated_gateway.refunds";
     let refunds: Vec<(String, String)> = sqlx::query_as(refunds).fetch_all(connection).await.expect("the refunds");
+    let sums = |rows: Vec<(String, String)>| rows.into_iter().map(|(key, amount)| (key, amount.parse().expect("an amount"))).collect();
+    unbalanced(sums(charges), sums(refunds), ledger)
+}
+
+/// Money captured is money kept and money refunded: by the log, by the gateway, and by what was sold.
+pub fn unbalanced(charges: Sums, refunds: Sums, ledger: &Ledger) -> Vec<String> {
+    let mut at_gateway: HashMap<String, (Decimal, Decimal)> =
+        charges.into_iter().map(|(key, amount)| (key, (amount, Decimal::ZERO))).collect();
     let mut wrong = Vec::new();
     for (charge, amount) in refunds {
         match at_gateway.get_mut(&charge) {
-            Some((_, refunded)) => *refunded += amount.parse::<Decimal>().expect("an amount"),
+            Some((_, refunded)) => *refunded += amount,
             None => wrong.push(format!("{amount} of charge {charge} went back, which was not captured")),
         }
     }
     for (id, order) in &ledger.orders {
         let Some(payment) = ledger.payments.get(id) else {
-            if order.is_placed {
+            if order.is_placed() {
                 wrong.push(format!("order {id} was placed without a payment"));
             }
             continue;
         };
         let logged = payment.captured.map(|captured| (captured, payment.refunded));
         let gateway = at_gateway.remove(&payment.key);
-        let due = if order.is_confirmed && !order.is_cancelled { order.total } else { Decimal::ZERO };
+        let due = if order.is_bought() { order.total } else { Decimal::ZERO };
         if logged != gateway || payment.kept() != due {
             wrong.push(format!("order {id} is to keep {due}; captured and refunded by the log {logged:?}, by the gateway {gateway:?}"));
         }
@@ -148,8 +156,8 @@ async fn orders_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, order) in &ledger.orders {
         let expected: &[&str] = match () {
-            () if order.is_cancelled => &["cancelled"],
-            () if order.is_confirmed => &["confirmed", "shipped"],
+            () if order.is_cancelled() => &["cancelled"],
+            () if order.is_bought() => &["confirmed", "shipped"],
             () => &["rejected"],
         };
         match shown.get(id) {
