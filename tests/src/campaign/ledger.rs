@@ -25,6 +25,8 @@ pub struct Ledger {
     pub payments: BTreeMap<String, Payment>,
     /// What can't be: gaps, things that happened twice.
     pub wrong: Vec<String>,
+    /// The streams in which they were found, each with the position.
+    pub suspects: Vec<(String, i64)>,
 }
 
 /// What becomes of an order, each at most once.
@@ -89,6 +91,7 @@ impl Ledger {
             "payment" => self.payments.entry(id.to_owned()).or_default().apply(&event_type, &data),
             _ => None,
         };
+        self.suspects.extend(wrong.as_ref().map(|_| (stream.clone(), position)));
         self.wrong.extend(wrong.map(|wrong| format!("position {position}, version {version} of {stream}, {event_type}: {wrong}")));
     }
 

@@ -12,6 +12,7 @@ pub struct Stock {
     /// What each order holds or has taken, by its id.
     orders: HashMap<String, Held>,
     sales: HashMap<String, Sale>,
+    is_wrong: bool,
 }
 
 #[derive(Default)]
@@ -93,7 +94,13 @@ impl Stock {
             }
             _ => {}
         }
-        self.wrong()
+        // The first is enough: what follows on it is wrong too.
+        if self.is_wrong {
+            return None;
+        }
+        let wrong = self.wrong();
+        self.is_wrong = wrong.is_some();
+        wrong
     }
 
     fn allot(&mut self, sale: &str, allotment: i64, data: &Value) {

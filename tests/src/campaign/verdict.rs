@@ -16,6 +16,7 @@ use crate::{client::Client, server::merx, shop::is_settled};
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const READY_LIMIT: Duration = Duration::from_mins(1);
 const SHOWN: usize = 10;
+const EXPLAINING_EVENTS: i64 = 60;
 
 /// Amounts by the charge they are of.
 type Sums = Vec<(String, Decimal)>;
@@ -68,7 +69,18 @@ pub async fn so_far(stage: &Stage, market: &Market, ledger: &mut Ledger) -> Verd
     let mut connection = stage.postgres.connect().await;
     let acknowledged = market.book.acknowledged();
     ledger.read(&mut connection).await.expect("the log");
+    explain(&mut connection, ledger).await;
     Verdict { lost: ledger.lost(&acknowledged), oversold: ledger.wrong.clone(), ..Verdict::default() }
+}
+
+/// Prints what led to the first thing that is wrong.
+async fn explain(connection: &mut PgConnection, ledger: &Ledger) {
+    let Some((stream, position)) = ledger.suspects.first() else { return };
+    let events = "select format('%s %s@%s %s %s %s %s', position, stream_id, version, recorded_at, type, payload, metadata) from events
+                  where stream_id = $1 and position <= $2 order by position desc limit $3";
+    let events: Vec<String> =
+        sqlx::query_scalar(events).bind(stream).bind(position).bind(EXPLAINING_EVENTS).fetch_all(connection).await.unwrap_or_default();
+    eprintln!("the events of {stream} before position {position}, newest first:\n{}", events.join("\n"));
 }
 
 /// Lets everything come to its end, and looks at all of it.
