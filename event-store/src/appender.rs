@@ -62,8 +62,9 @@ impl Handle {
 
 /// Whether an SQLSTATE means that the database is away or full, rather than that the statement is wrong.
 pub(crate) fn is_outage(code: Option<&str>) -> bool {
-    // 08 connection, 53 no resources, 57 operator intervention, 58 system error, 40 rolled back by the server, 25006 read-only
-    code.is_some_and(|code| ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class)) || code == "25006")
+    // 08 connection, 28 not let in, 40 rolled back by the server, 53 no resources, 55 locked by others, 57 operator intervention,
+    // 58 system error, 25006 read-only
+    code.is_some_and(|code| ["08", "28", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006")
 }
 
 /// Starts the appender's thread.

@@ -1,28 +1,92 @@
 //! How far a consumer has come.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::Error;
 
-/// The position that the consumer `name` of `version` has come to; 0 at first, which is recorded.
-///
-/// # Errors
-/// The database can't be reached.
-pub async fn read(pool: &PgPool, name: &str, version: i32) -> Result<i64, Error> {
-    sqlx::query!("insert into checkpoints (name, version, position) values ($1, $2, 0) on conflict (name) do nothing", name, version)
-        .execute(pool)
-        .await?;
-    Ok(sqlx::query_scalar!("select position from checkpoints where name = $1", name).fetch_one(pool).await?)
+/// The place of a consumer in the log, as it was read. It is committed with what its consumer wrote, so that nothing is applied twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Whose it is.
+    pub name: String,
+    /// The version of the consumer's code.
+    pub version: i32,
+    /// Everything up to here is done, parked streams left out.
+    pub position: i64,
+    revision: i64,
 }
 
-/// Moves the checkpoint of `name` from `from` to `to`, within the caller's transaction; whether it stood at `from`. Where it did not, somebody
-/// else has moved it, and the caller must write nothing.
+impl Checkpoint {
+    /// The checkpoint of `name`. Where there is none, one at position 0 for a consumer of `version` is made; where there is one, the version
+    /// of the answer is the one that it was made for.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn open(connection: &mut PgConnection, name: &str, version: i32) -> Result<Self, Error> {
+        sqlx::query!("insert into checkpoints (name, version, position) values ($1, $2, 0) on conflict (name) do nothing", name, version)
+            .execute(&mut *connection)
+            .await?;
+        Self::read(connection, name).await?.ok_or_else(|| Error::Unavailable(format!("the checkpoint {name} has just been removed")))
+    }
+
+    /// The checkpoint of `name`, if there is one.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn read(connection: &mut PgConnection, name: &str) -> Result<Option<Self>, Error> {
+        let row =
+            sqlx::query!("select version, position, revision from checkpoints where name = $1", name).fetch_optional(connection).await?;
+        Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
+    }
+
+    /// The checkpoint of `name`, if there is one, locked until the end of the caller's transaction: its consumer waits.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn lock(connection: &mut PgConnection, name: &str) -> Result<Option<Self>, Error> {
+        let row = sqlx::query!("select version, position, revision from checkpoints where name = $1 for update", name)
+            .fetch_optional(connection)
+            .await?;
+        Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
+    }
+
+    /// Moves the checkpoint to `to`, within the caller's transaction; whether it stood as it was read. Where it did not, somebody else has
+    /// changed it, and the caller must write nothing. After the commit the caller moves `position` of this too.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn advance(&self, connection: &mut PgConnection, to: i64) -> Result<bool, Error> {
+        let moved = sqlx::query!(
+            r#"
+            update checkpoints set position = $5, updated_at = now(), failure = null
+            where name = $1 and version = $2 and position = $3 and revision = $4
+            "#,
+            self.name,
+            self.version,
+            self.position,
+            self.revision,
+            to,
+        )
+        .execute(connection)
+        .await?;
+        Ok(moved.rows_affected() == 1)
+    }
+}
+
+/// Makes the consumer of `name` read its place anew before it writes anything more, from the end of the caller's transaction on.
 ///
 /// # Errors
 /// The database can't be reached.
-pub async fn advance(connection: &mut PgConnection, name: &str, from: i64, to: i64) -> Result<bool, Error> {
-    let moved = sqlx::query!("update checkpoints set position = $3, updated_at = now() where name = $1 and position = $2", name, from, to)
-        .execute(connection)
-        .await?;
-    Ok(moved.rows_affected() == 1)
+pub async fn revise(connection: &mut PgConnection, name: &str) -> Result<(), Error> {
+    sqlx::query!("update checkpoints set revision = revision + 1 where name = $1", name).execute(connection).await?;
+    Ok(())
+}
+
+/// Says why the consumer of `name` does not go on. Its next step forward takes it back.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn note_failure(connection: &mut PgConnection, name: &str, failure: &str) -> Result<(), Error> {
+    sqlx::query!("update checkpoints set failure = $2, updated_at = now() where name = $1", name, failure).execute(connection).await?;
+    Ok(())
 }

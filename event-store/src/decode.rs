@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use event_schemas::{Event, Metadata, Recorded, StreamId, events::DecodeError};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::feed::Undecodable;
 
 /// A row of `events`, but for its hash.
 pub(crate) struct Row {
@@ -21,24 +21,32 @@ pub(crate) struct Row {
 
 impl Row {
     /// The event of this row.
-    pub fn decode(self) -> Result<Recorded, Error> {
-        let position = self.position;
-        let malformed = |detail: String| Error::Undecodable {
-            position,
-            source: DecodeError::Malformed { event_type: self.event_type.clone(), detail },
-        };
-        let event = Event::decode(&self.event_type, self.schema_version, &self.payload)
-            .map_err(|source| Error::Undecodable { position, source })?;
+    pub fn decode(self) -> Result<Recorded, Undecodable> {
+        match self.parts() {
+            Ok((event, metadata, stream)) => Ok(Recorded {
+                position: self.position,
+                stream,
+                version: self.version,
+                event_id: self.event_id,
+                metadata,
+                recorded_at: self.recorded_at.into(),
+                event,
+            }),
+            Err(source) => Err(Undecodable {
+                position: self.position,
+                stream: self.stream_id,
+                version: self.version,
+                event_type: self.event_type,
+                source,
+            }),
+        }
+    }
+
+    fn parts(&self) -> Result<(Event, Metadata, StreamId), DecodeError> {
+        let malformed = |detail: String| DecodeError::Malformed { event_type: self.event_type.clone(), detail };
+        let event = Event::decode(&self.event_type, self.schema_version, &self.payload)?;
         let metadata: Metadata = serde_json::from_str(&self.metadata).map_err(|e| malformed(format!("metadata: {e}")))?;
         let stream: StreamId = self.stream_id.parse().map_err(|e| malformed(format!("{e}")))?;
-        Ok(Recorded {
-            position,
-            stream,
-            version: self.version,
-            event_id: self.event_id,
-            metadata,
-            recorded_at: self.recorded_at.into(),
-            event,
-        })
+        Ok((event, metadata, stream))
     }
 }

@@ -7,7 +7,7 @@ mod signal;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use event_schemas::Recorded;
+use event_schemas::{Recorded, events::DecodeError};
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -117,8 +117,34 @@ impl Hub {
 pub struct Batch {
     /// The events of the wanted categories.
     pub events: Vec<Arc<Recorded>>,
+    /// Events of the wanted categories that this program can't read, in order.
+    pub undecodable: Vec<Undecodable>,
     /// The position that has been read up to, events of other categories included.
     pub up_to: i64,
+}
+
+/// An event that is in the log, but none that this program knows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("event {position} of the log can't be read: {source}")]
+pub struct Undecodable {
+    /// Where it stands.
+    pub position: i64,
+    /// Its stream.
+    pub stream: String,
+    /// Its number in its stream.
+    pub version: i64,
+    /// Its type.
+    pub event_type: String,
+    /// What is wrong with it.
+    pub source: DecodeError,
+}
+
+impl Batch {
+    /// Events of no interest up to a position.
+    #[must_use]
+    pub fn empty(up_to: i64) -> Self {
+        Self { events: Vec::new(), undecodable: Vec::new(), up_to }
+    }
 }
 
 /// An ordered source of the events of some categories.
@@ -145,7 +171,7 @@ impl Feed {
     /// hold no event where all of them are of other categories.
     ///
     /// # Errors
-    /// The database can't be reached, or an event can't be decoded.
+    /// The database can't be reached.
     pub async fn next(&mut self, after: i64, most: usize) -> Result<Batch, Error> {
         // The sender lives in the hub that this feed holds, so waiting can't fail.
         let _ = self.head.wait_for(|head| *head > after).await;
@@ -155,13 +181,13 @@ impl Feed {
     /// What comes after position `after`, up to `most` positions of it; an empty batch at the head.
     ///
     /// # Errors
-    /// The database can't be reached, or an event can't be decoded.
+    /// The database can't be reached.
     pub async fn read(&self, after: i64, most: usize) -> Result<Batch, Error> {
         let recent = self.hub.inner.recent.lock().read(after, most);
         if let Some(mut events) = recent {
             let up_to = events.last().map_or(after, |last| last.position);
             events.retain(|recorded| self.wants(recorded.stream.category()));
-            return Ok(Batch { events, up_to });
+            return Ok(Batch { events, undecodable: Vec::new(), up_to });
         }
         self.read_stored(after, most).await
     }
@@ -175,7 +201,7 @@ impl Feed {
         let head = self.head();
         let up_to = head.min(after.saturating_add(most as i64));
         if up_to <= after {
-            return Ok(Batch { events: Vec::new(), up_to: after });
+            return Ok(Batch::empty(after));
         }
         let categories: Vec<String> = self.categories.iter().map(ToString::to_string).collect();
         let rows = sqlx::query_as!(
@@ -193,7 +219,13 @@ impl Feed {
         )
         .fetch_all(&self.hub.inner.pool)
         .await?;
-        let events: Result<Vec<_>, Error> = rows.into_iter().map(|row| row.decode().map(Arc::new)).collect();
-        Ok(Batch { events: events?, up_to })
+        let mut batch = Batch { events: Vec::with_capacity(rows.len()), undecodable: Vec::new(), up_to };
+        for row in rows {
+            match row.decode() {
+                Ok(recorded) => batch.events.push(Arc::new(recorded)),
+                Err(undecodable) => batch.undecodable.push(undecodable),
+            }
+        }
+        Ok(batch)
     }
 }

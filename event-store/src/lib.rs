@@ -7,6 +7,7 @@
 //! - [`feed`]: the log as an ordered source for consumers
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
+//! - [`parked`]: the streams that it had to leave behind
 //! - [`lease`]: which of several servers works for a name
 //! - [`hash`]: the canonical encoding of an event and its hash
 //! - [`verify`]: whether the log is whole
@@ -20,6 +21,7 @@ pub mod feed;
 pub mod hash;
 pub mod lease;
 mod lineage;
+pub mod parked;
 pub mod program;
 pub mod read;
 pub mod snapshots;
@@ -32,8 +34,10 @@ use event_schemas::{Recorded, StreamId};
 use sqlx::PgPool;
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
-pub use feed::{Batch, Feed};
+pub use checkpoint::Checkpoint;
+pub use feed::{Batch, Feed, Undecodable};
 pub use lineage::Lineage;
+pub use parked::{Parked, ParkedStreams};
 pub use read::StoredEvent;
 pub use snapshots::{NewSnapshot, Snapshot};
 pub use tails::{Tail, Wanted};
@@ -57,16 +61,47 @@ pub enum Error {
     #[error("the log can't be reached: {0}")]
     Unavailable(String),
     /// An event in the log is none that this program knows.
-    #[error("event {position} of the log can't be read: {source}")]
-    Undecodable {
-        /// Where it stands.
-        position: i64,
-        /// What is wrong with it.
-        source: event_schemas::DecodeError,
+    #[error(transparent)]
+    Undecodable(Box<Undecodable>),
+    /// A consumer has parked so many streams that it is not the events that are bad.
+    #[error("{consumer} has parked more than {} streams and stops: something else than these events is wrong", parked::MOST_STREAMS)]
+    TooManyParked {
+        /// The consumer.
+        consumer: String,
+    },
+    /// There is nothing to retry or skip.
+    #[error("the stream {stream} is not parked in {consumer}")]
+    NotParked {
+        /// The consumer.
+        consumer: String,
+        /// The stream.
+        stream: String,
+    },
+    /// The event that a stream is parked for can't be taken yet.
+    #[error("{stream} stays parked: {reason}")]
+    StillBad {
+        /// The stream.
+        stream: String,
+        /// Why.
+        reason: String,
     },
     /// The database refused for a reason that is our bug.
     #[error("the database refused: {0}")]
     Refused(String),
+}
+
+impl Error {
+    /// Whether the same may well succeed in a moment: it is not about what was asked.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_))
+    }
+}
+
+impl From<Undecodable> for Error {
+    fn from(undecodable: Undecodable) -> Self {
+        Self::Undecodable(Box::new(undecodable))
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -4,7 +4,7 @@ use event_schemas::{Recorded, StreamId, Timestamp, ids::CommandId};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Error, EventStore, append, decode::Row};
+use crate::{Error, EventStore, append, decode::Row, feed::Undecodable};
 
 /// An event as the log holds it: payload and metadata are the JSON texts that were hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl StoredEvent {
     ///
     /// # Errors
     /// It is none that this program knows.
-    pub fn decode(self) -> Result<Recorded, Error> {
+    pub fn decode(self) -> Result<Recorded, Undecodable> {
         Row {
             position: self.position,
             stream_id: self.stream_id,
@@ -67,7 +67,7 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached.
     pub async fn read_stream(&self, stream: &StreamId, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
-        stream_page(self.pool(), stream, from, to, limit).await
+        stream_page(self.pool(), stream.as_str(), from, to, limit).await
     }
 
     /// The newest version of `stream`; 0 where it does not exist.
@@ -185,7 +185,7 @@ impl From<StoredRow> for StoredEvent {
     }
 }
 
-pub(crate) async fn stream_page(pool: &PgPool, stream: &StreamId, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+pub(crate) async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
     let rows = sqlx::query_as!(
         StoredRow,
         r#"
@@ -196,7 +196,7 @@ pub(crate) async fn stream_page(pool: &PgPool, stream: &StreamId, from: i64, to:
         order by version
         limit $4
         "#,
-        stream.as_str(),
+        stream,
         from,
         to,
         limit,

@@ -254,7 +254,7 @@ async fn read_on(pool: &PgPool, of: &[Wanted], read: Vec<Shared>) -> Answer {
         while has_more {
             let known = tail.snapshot.as_ref().map_or(wanted.version, |snapshot| snapshot.version);
             let from = tail.events.last().map_or(known, |last| last.version) + 1;
-            let page = crate::read::stream_page(pool, &wanted.stream, from, i64::MAX, PAGE_EVENTS).await?;
+            let page = crate::read::stream_page(pool, wanted.stream.as_str(), from, i64::MAX, PAGE_EVENTS).await?;
             has_more = page.len() as i64 == PAGE_EVENTS;
             for stored in page {
                 tail.events.push(stored.decode()?);

@@ -5,6 +5,7 @@ mod events;
 mod import;
 mod import_command;
 mod postgres;
+mod projections_command;
 mod serve;
 mod verify;
 
@@ -38,6 +39,8 @@ enum Command {
     Serve(serve::Options),
     /// Import orders or products from a file, with the server running or not.
     Import(import_command::Options),
+    /// Look after the read models and the other consumers of the log.
+    Projections(projections_command::Options),
     /// Print the log, one JSON event a line.
     Events(events::Options),
     /// Read the whole log and say whether it is whole: no gaps, every hash right, no checkpoint beyond its end.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         match arguments.command {
             Command::Serve(options) => serve::run(options).await.map_err(|error| failed(&error)),
             Command::Import(options) => import_command::run(options).await.map_err(|error| failed(&*error)),
+            Command::Projections(options) => projections_command::run(options).await.map_err(|error| failed(&*error)),
             Command::Events(options) => events::run(options).await.map_err(|error| failed(&*error)),
             Command::Verify(options) => verify::run(options).await.map_err(|error| failed(&*error)),
         }

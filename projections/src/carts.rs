@@ -25,6 +25,10 @@ impl Projection for Carts {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["carts"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["cart"]
     }
@@ -105,9 +109,8 @@ async fn load(connection: &mut PgConnection, ids: &[CartId]) -> Result<BTreeMap<
         return Ok(BTreeMap::new());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(r#"select id, document::text as "document!" from read_model.carts where id = any($1)"#, &ids)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query!(r#"select id, document::text as "document!" from carts where id = any($1)"#, &ids).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((CartId(row.id), from_document(row.id, &row.document)?))).collect()
 }
 
@@ -117,7 +120,7 @@ async fn write(connection: &mut PgConnection, carts: &BTreeMap<CartId, Cart>) ->
     let documents = carts.iter().map(|(id, cart)| to_document(id, cart)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"
-        insert into read_model.carts as c (id, version, document)
+        insert into carts as c (id, version, document)
         select r.id, r.version, r.document::json
         from unnest($1::uuid[], $2::bigint[], $3::text[]) as r (id, version, document)
         on conflict (id) do update set version = excluded.version, document = excluded.document where c.version < excluded.version

@@ -25,6 +25,10 @@ impl Projection for FlashSales {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["flash_sales"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["flashsale", "stock"]
     }
@@ -150,7 +154,7 @@ async fn load(connection: &mut PgConnection, mut ids: Vec<Uuid>) -> Result<BTree
     let rows = sqlx::query!(
         r#"
         select id, sku, starts_at, ends_at, allotment, price_amount, price_currency, limit_per_customer, sold, reserved, cancelled, version
-        from read_model.flash_sales
+        from flash_sales
         where id = any($1)
         "#,
         &ids,
@@ -184,7 +188,7 @@ async fn write(connection: &mut PgConnection, rows: &BTreeMap<Uuid, Row>) -> Res
     let ids: Vec<Uuid> = rows.keys().copied().collect();
     sqlx::query!(
         r#"
-        insert into read_model.flash_sales
+        insert into flash_sales
             (id, sku, starts_at, ends_at, allotment, price_amount, price_currency, limit_per_customer, sold, reserved, cancelled, version)
         select * from unnest(
             $1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],

@@ -6,12 +6,19 @@
 //!
 //! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`: one projection each
 //! - `streams`: a batch, stream by stream
-//! - `worker`: leases, checkpoints, pace, back-off
+//! - `consumer`: the log into rows, with checkpoint and pace; `careful`: so that a bad event can't stop the others
+//! - `worker`: leases and back-off
+//! - [`rebuild`]: a read model built anew beside the one in use
+//! - [`mend`]: what an operator does about a stream that was parked
 
+mod careful;
 mod carts;
 mod catalogue;
+mod consumer;
 mod flash_sales;
+pub mod mend;
 mod orders;
+pub mod rebuild;
 mod reviews;
 mod sales;
 mod stock;
@@ -34,8 +41,12 @@ pub trait Projection: Send + Sync {
     /// Its name: that of its checkpoint and, after `projection:`, of its lease.
     fn name(&self) -> &'static str;
 
-    /// The version of its fold and its tables.
+    /// The version of its fold. Where the read model in use is of an older one, it is rebuilt.
     fn version(&self) -> i32;
+
+    /// The tables it keeps, in the schema `read_model`; their shape comes from migrations. Its statements name them without a schema, since
+    /// a rebuild fills others of the same names elsewhere.
+    fn tables(&self) -> &'static [&'static str];
 
     /// The categories of the streams it reads.
     fn categories(&self) -> &'static [&'static str];
@@ -81,6 +92,21 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// The code that folds an event panicked.
+    #[error("{detail}")]
+    Panicked {
+        /// What it said.
+        detail: String,
+    },
+    /// Somebody else is rebuilding the read model.
+    #[error("a rebuild of {projection} is under way already")]
+    RebuildUnderWay {
+        /// The projection.
+        projection: String,
+    },
+    /// A rebuild was broken off; it can be gone on with.
+    #[error("the rebuild was broken off, and goes on where it was when it is asked for again")]
+    Stopped,
     /// The checkpoint belongs to another version of the projection.
     #[error("the read model is of version {found} of the projection, this version of merx keeps version {kept}")]
     OtherVersion {
@@ -94,8 +120,8 @@ pub enum Error {
 impl Error {
     /// Whether it is not about events or rows: the same again may well succeed.
     #[must_use]
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Log(event_store::Error::Unavailable(_) | event_store::Error::Overloaded))
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_passing())
     }
 }
 

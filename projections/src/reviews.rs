@@ -20,6 +20,10 @@ impl Projection for Reviews {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["reviews", "ratings"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["review"]
     }
@@ -56,13 +60,13 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
     sqlx::query!(
         r#"
         with added as (
-            insert into read_model.reviews (id, sku, position, rating, document)
+            insert into reviews (id, sku, position, rating, document)
             select r.id, r.sku, r.position, r.rating, r.document::json
             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::smallint[], $5::text[]) as r (id, sku, position, rating, document)
             on conflict (id) do nothing
             returning sku, rating
         )
-        insert into read_model.ratings as r (sku, sum, count)
+        insert into ratings as r (sku, sum, count)
         select sku, sum(rating), count(*) from added group by sku
         on conflict (sku) do update set sum = r.sum + excluded.sum, count = r.count + excluded.count
         "#,

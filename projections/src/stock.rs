@@ -19,6 +19,10 @@ impl Projection for Stock {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["stock"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["stock"]
     }
@@ -92,7 +96,7 @@ async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<St
         return Ok(BTreeMap::new());
     }
     let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
-    let rows = sqlx::query!("select sku, on_hand, reserved, version from read_model.stock where sku = any($1)", &skus as &[&str])
+    let rows = sqlx::query!("select sku, on_hand, reserved, version from stock where sku = any($1)", &skus as &[&str])
         .fetch_all(connection)
         .await?;
     Ok(rows.into_iter().map(|r| (r.sku, Row { on_hand: r.on_hand, reserved: r.reserved, version: r.version })).collect())
@@ -104,7 +108,7 @@ async fn write(connection: &mut PgConnection, rows: BTreeMap<String, Row>) -> Re
     let skus: Vec<String> = rows.into_keys().collect();
     sqlx::query!(
         r#"
-        insert into read_model.stock as s (sku, on_hand, reserved, version)
+        insert into stock as s (sku, on_hand, reserved, version)
         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
         on conflict (sku) do update set on_hand = excluded.on_hand, reserved = excluded.reserved, version = excluded.version
             where s.version < excluded.version

@@ -1,26 +1,27 @@
-//! Workers: each keeps one projection, as long as it holds the projection's lease.
-
-mod consumer;
+//! Keeps a projection in the background: one of all servers at a time works for it, after each failure it begins anew.
 
 use std::{sync::Arc, time::Duration};
 
-use event_store::{EventStore, lease};
+use event_store::{Checkpoint, EventStore, checkpoint, lease};
 use metrics::{counter, gauge};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Error, Projection};
-use consumer::Consumer;
+use crate::{Error, Projection, consumer::Consumer, rebuild};
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How long giving the lease back may take at shutdown.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether there is something to be rebuilt.
+const REBUILD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked whether the read model has come to this program's version.
+const VERSION_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,11 @@ pub enum State {
     Idle,
     /// It applies events.
     Running,
+    /// The read model is of another version of the projection: an older one is being rebuilt, a newer one is for newer programs to keep.
+    OtherVersion {
+        /// The version of the read model.
+        found: i32,
+    },
     /// It could not, and tries again after a while.
     Failing {
         /// What went wrong.
@@ -49,13 +55,35 @@ pub async fn run(store: EventStore, projection: Arc<dyn Projection>, holder: Uui
     Worker::new(store, projection, holder).run(shutdown).await;
 }
 
-/// Applies all that the log has now, with no lease: the checkpoint alone keeps the rows right, whoever else is at it. Answers with
-/// the position that it has come to.
+/// Applies all that the log has now, with no lease: the checkpoint alone keeps the rows right, whoever else is at it. Where the read model is
+/// of an older version of the projection, it is rebuilt. Answers with the position that it has come to.
 ///
 /// # Errors
 /// The log can't be read, or events can't be applied.
 pub async fn catch_up(store: &EventStore, projection: &Arc<dyn Projection>) -> Result<i64, Error> {
-    Consumer::open(store, projection.clone()).await?.catch_up().await
+    let never = CancellationToken::new();
+    if let Standing::Older(_) = standing(store, &**projection).await? {
+        rebuild::rebuild(store, projection, &never, |_, _| ()).await?;
+    }
+    Consumer::open(store, projection.clone()).await?.catch_up(&never, |_, _| ()).await
+}
+
+/// The read model, as this program sees it.
+enum Standing {
+    /// Of this program's version, or not begun.
+    Current,
+    Older(i32),
+    Newer(i32),
+}
+
+async fn standing(store: &EventStore, projection: &dyn Projection) -> Result<Standing, Error> {
+    let mut connection = store.pool().acquire().await?;
+    let version = projection.version();
+    Ok(match Checkpoint::read(&mut connection, projection.name()).await? {
+        Some(found) if found.version < version => Standing::Older(found.version),
+        Some(found) if found.version > version => Standing::Newer(found.version),
+        _ => Standing::Current,
+    })
 }
 
 impl Worker {
@@ -73,40 +101,99 @@ impl Worker {
 
     /// Works until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(self.keep(&shutdown), self.rebuild_where_needed(&shutdown));
+    }
+
+    /// Keeps the read model while it is of this program's version. Only then it asks for the lease: a program of the other version may be
+    /// at work.
+    async fn keep(&self, shutdown: &CancellationToken) {
+        while !shutdown.is_cancelled() {
+            match standing(&self.store, &*self.projection).await {
+                Ok(Standing::Current) => self.keep_current(shutdown).await,
+                Ok(Standing::Older(found) | Standing::Newer(found)) => {
+                    self.enter(State::OtherVersion { found });
+                    let _ = shutdown.run_until_cancelled(sleep(VERSION_INTERVAL)).await;
+                }
+                Err(error) => {
+                    self.failed(&error).await;
+                    let _ = shutdown.run_until_cancelled(sleep(FIRST_BACKOFF)).await;
+                }
+            }
+        }
+    }
+
+    /// Works whenever it holds the lease, until `shutdown` or until the read model is of another version.
+    async fn keep_current(&self, shutdown: &CancellationToken) {
         let lease = format!("projection:{}", self.projection.name());
-        let mut held = lease::keep(self.store.pool().clone(), lease, self.holder, shutdown.clone());
-        while matches!(shutdown.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
-            let stop = shutdown.child_token();
+        let candidacy = shutdown.child_token();
+        let mut held = lease::keep(self.store.pool().clone(), lease, self.holder, candidacy.clone());
+        while matches!(candidacy.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
+            let stop = candidacy.child_token();
             let lost = async {
                 let _ = stop.run_until_cancelled(held.wait_for(|held| !*held)).await;
                 stop.cancel();
             };
-            tokio::join!(lost, self.work(&stop));
+            let work = async {
+                if self.work(&stop).await.is_break() {
+                    candidacy.cancel();
+                }
+            };
+            tokio::join!(lost, work);
             self.enter(State::Idle);
         }
         // The lease has been given back once nobody speaks of it any more.
-        let _ = tokio::time::timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
+        let _ = timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
     }
 
-    /// Applies what comes until `stop`, and begins anew after each failure.
-    async fn work(&self, stop: &CancellationToken) {
+    /// Applies what comes until `stop`, and begins anew after each failure. Breaks where the read model is of another version.
+    async fn work(&self, stop: &CancellationToken) -> std::ops::ControlFlow<()> {
         let mut backoff = FIRST_BACKOFF;
         while !stop.is_cancelled() {
             let started_at = Instant::now();
-            if let Err(error) = self.follow(stop).await {
-                self.failed(&error);
-                if started_at.elapsed() > LONGEST_BACKOFF {
-                    backoff = FIRST_BACKOFF;
+            match self.follow(stop).await {
+                Ok(()) => {}
+                Err(Error::OtherVersion { .. }) => return std::ops::ControlFlow::Break(()),
+                Err(error) => {
+                    self.failed(&error).await;
+                    if started_at.elapsed() > LONGEST_BACKOFF {
+                        backoff = FIRST_BACKOFF;
+                    }
+                    let _ = stop.run_until_cancelled(sleep(backoff)).await;
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
                 }
-                let _ = stop.run_until_cancelled(sleep(backoff)).await;
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
             }
         }
+        std::ops::ControlFlow::Continue(())
     }
 
     async fn follow(&self, stop: &CancellationToken) -> Result<(), Error> {
         let mut consumer = Consumer::open(&self.store, self.projection.clone()).await?;
         consumer.follow(stop, || self.enter(State::Running)).await
+    }
+
+    /// Rebuilds an older read model, and goes on with rebuilds that were broken off.
+    async fn rebuild_where_needed(&self, shutdown: &CancellationToken) {
+        let name = self.projection.name();
+        while !shutdown.is_cancelled() {
+            match self.rebuild_if_needed(shutdown).await {
+                Ok(None) | Err(Error::RebuildUnderWay { .. } | Error::Stopped) => {}
+                Ok(Some(position)) => tracing::info!(projection = name, position, "the read model was rebuilt"),
+                Err(error) => tracing::warn!(projection = name, %error, "the read model could not be rebuilt; trying again"),
+            }
+            let _ = shutdown.run_until_cancelled(sleep(REBUILD_INTERVAL)).await;
+        }
+    }
+
+    async fn rebuild_if_needed(&self, shutdown: &CancellationToken) -> Result<Option<i64>, Error> {
+        let is_needed = match standing(&self.store, &*self.projection).await? {
+            Standing::Older(_) => true,
+            Standing::Newer(_) => false,
+            Standing::Current => rebuild::is_begun(self.store.pool(), &*self.projection).await?,
+        };
+        if !is_needed {
+            return Ok(None);
+        }
+        rebuild::rebuild(&self.store, &self.projection, shutdown, |_, _| ()).await.map(Some)
     }
 
     /// Says once what it is doing from now on.
@@ -124,13 +211,25 @@ impl Worker {
         gauge!("merx_projection_failing", "projection" => name).set(f64::from(u8::from(failing)));
         match (before, &*self.state.borrow()) {
             (_, State::Failing { reason }) => tracing::warn!(projection = name, reason, "events are not applied; trying again"),
+            (_, State::OtherVersion { found }) => {
+                tracing::info!(projection = name, found, kept = self.projection.version(), "the read model is of another version");
+            }
             (State::Failing { .. }, _) => tracing::info!(projection = name, "events are applied again"),
             (_, now) => tracing::debug!(projection = name, state = ?now, "the worker does something else"),
         }
     }
 
-    fn failed(&self, error: &Error) {
-        counter!("merx_projection_retries_total", "projection" => self.projection.name()).increment(1);
+    async fn failed(&self, error: &Error) {
+        let name = self.projection.name();
+        counter!("merx_projection_retries_total", "projection" => name).increment(1);
         self.enter(State::Failing { reason: error.to_string() });
+        let noted = async {
+            let mut connection = self.store.pool().acquire().await?;
+            checkpoint::note_failure(&mut connection, name, &error.to_string()).await
+        };
+        // Where the database is away nobody can read it there either.
+        if let Ok(Err(error)) = timeout(RELEASE_LIMIT, noted).await {
+            tracing::debug!(%error, "the failure was not noted");
+        }
     }
 }

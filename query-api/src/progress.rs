@@ -1,16 +1,21 @@
 //! `GET /v1/projections`: how far the consumers of the log have come.
 
+use std::collections::HashMap;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use event_schemas::Timestamp;
+use event_store::parked::{self, Listed};
 use gateway::{Json, MinPosition, Position, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Queries, error::Error};
 
+/// The most parked streams that are shown of a consumer.
+const MOST_PARKED: i64 = 100;
 /// The most events that a projection may lack and still count as live: while a shop is busy it always lacks a few.
 const LIVE_LAG: i64 = 1_000;
 
@@ -46,7 +51,11 @@ struct Consumer {
     lag: i64,
     /// Whether it keeps up.
     state: ConsumerState,
-    /// Streams that it could not go on with.
+    /// Why it does not go on, where it is failing.
+    failure: Option<String>,
+    /// How far a new read model has come, where one is being built beside the one in use.
+    rebuild: Option<Rebuild>,
+    /// Streams that it could not go on with, the longest parked first; the first 100.
     parked: Vec<Parked>,
     /// When it last moved.
     updated_at: Timestamp,
@@ -60,11 +69,29 @@ enum ConsumerState {
     Live,
     /// It lacks more than a moment's events.
     Behind,
+    /// It can't go on, and tries again and again.
+    Failing,
+}
+
+/// A read model that is being built anew.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectionRebuild")]
+struct Rebuild {
+    /// The version of the projection that it is built by.
+    version: i32,
+    /// What it has come to.
+    position: i64,
+    /// How many events it lacks.
+    lag: i64,
 }
 
 impl ConsumerState {
-    fn of(lag: i64) -> Self {
-        if lag <= LIVE_LAG { Self::Live } else { Self::Behind }
+    fn of(lag: i64, failure: Option<&str>) -> Self {
+        match failure {
+            Some(_) => Self::Failing,
+            None if lag <= LIVE_LAG => Self::Live,
+            None => Self::Behind,
+        }
     }
 }
 
@@ -74,6 +101,13 @@ impl ConsumerState {
 struct Parked {
     /// The stream.
     stream: String,
+    /// Where the event stands that could not be taken.
+    position: i64,
+    /// Its number in the stream.
+    version: i64,
+    /// Its type.
+    #[serde(rename = "type")]
+    event_type: String,
     /// Why.
     reason: String,
     /// Since when.
@@ -89,28 +123,39 @@ async fn list(State(queries): State<Queries>, min: MinPosition) -> Result<Respon
 async fn read(queries: &Queries) -> Result<Progress, Error> {
     let rows = sqlx::query!(
         r#"
-        select h.position as "head!", c.name as "name?", c.version as "version?", c.position as "position?", c.updated_at as "updated_at?"
-        from log_head h left join checkpoints c on true
+        select h.position as "head!", c.name as "name?", c.version as "version?", c.position as "position?", c.updated_at as "updated_at?",
+               c.failure, r.version as "rebuild_version?", r.position as "rebuild_position?"
+        from log_head h
+        left join checkpoints c on c.name not like '%:rebuild'
+        left join checkpoints r on r.name = c.name || ':rebuild'
         order by c.name
         "#
     )
     .fetch_all(&queries.reads)
     .await?;
+    let mut parked: HashMap<String, Vec<Parked>> = HashMap::new();
+    for Listed { consumer, parked: stream, since } in parked::all(&queries.reads, MOST_PARKED).await? {
+        let event_store::Parked { stream, position, version, event_type, reason } = stream;
+        parked.entry(consumer).or_default().push(Parked { stream, position, version, event_type, reason, since });
+    }
     let head = rows.first().map_or(0, |row| row.head);
-    let consumer = |name, version, position, updated_at| {
-        let lag = i64::max(head - position, 0);
-        Consumer {
+    let lag = |position| i64::max(head - position, 0);
+    let items = rows.into_iter().filter_map(|row| {
+        let (name, position) = (row.name?, row.position?);
+        let rebuild = row.rebuild_version.zip(row.rebuild_position);
+        Some(Consumer {
+            parked: parked.remove(&name).unwrap_or_default(),
             name,
-            version,
+            version: row.version?,
             position,
-            lag,
-            state: ConsumerState::of(lag),
-            parked: Vec::new(),
-            updated_at: Timestamp::from(updated_at),
-        }
-    };
-    let items = rows.into_iter().filter_map(|row| Some(consumer(row.name?, row.version?, row.position?, row.updated_at?))).collect();
-    Ok(Progress { head, items })
+            lag: lag(position),
+            state: ConsumerState::of(lag(position), row.failure.as_deref()),
+            failure: row.failure,
+            rebuild: rebuild.map(|(version, position)| Rebuild { version, position, lag: lag(position) }),
+            updated_at: Timestamp::from(row.updated_at?),
+        })
+    });
+    Ok(Progress { head, items: items.collect() })
 }
 
 #[cfg(test)]
@@ -119,6 +164,8 @@ mod tests {
 
     #[test]
     fn a_few_events_are_no_delay() {
-        assert_eq!([0, 1_000, 1_001].map(ConsumerState::of), [ConsumerState::Live, ConsumerState::Live, ConsumerState::Behind]);
+        let states = [0, 1_000, 1_001].map(|lag| ConsumerState::of(lag, None));
+        assert_eq!(states, [ConsumerState::Live, ConsumerState::Live, ConsumerState::Behind]);
+        assert_eq!(ConsumerState::of(0, Some("the disk is full")), ConsumerState::Failing);
     }
 }

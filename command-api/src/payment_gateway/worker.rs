@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Aggregate, payment};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::OrderId};
-use event_store::{Batch, checkpoint, lease};
+use event_store::{
+    Batch, Checkpoint, Parked, ParkedStreams, checkpoint, lease,
+    parked::{self, Mended, Mending},
+};
 use metrics::{counter, gauge, histogram};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +26,10 @@ use crate::{
 
 mod open;
 
-const NAME: &str = "payment-worker";
+/// The name of its checkpoint and its lease.
+pub const NAME: &str = "payment-worker";
+/// The version of its checkpoint: what was asked for is never asked for anew, so it stays.
+const VERSION: i32 = 1;
 /// The most positions of a batch.
 const BATCH: usize = 1_024;
 /// The most questions to the gateway at a time: one that hangs takes one of these places until it times out.
@@ -64,11 +70,16 @@ struct Worker {
     /// Of the lease: whoever takes over has another one.
     fence: i64,
     position: i64,
+    checkpoint: Checkpoint,
+    parked: ParkedStreams,
     open: Open,
-    running: JoinSet<(OrderId, Result<Next, event_store::Error>)>,
+    running: JoinSet<(OrderId, Settled)>,
     /// The orders whose payment is being worked on.
     busy: HashMap<OrderId, Busy>,
 }
+
+/// When a payment is to be looked at again, or why it could not be settled, and for whom.
+type Settled = Result<Next, (Cause, event_store::Error)>;
 
 /// A payment that is being worked on.
 struct Busy {
@@ -81,16 +92,34 @@ struct Busy {
 struct Cause {
     /// The version that the state must have at least.
     version: i64,
+    /// Where the event stands that asks for it, and its type.
+    asked_at: (i64, &'static str),
     /// The event that asks for it and what that belongs to; none where a reminder does.
     event: Option<(Uuid, Uuid)>,
 }
 
 impl Cause {
     /// Not an event, but that it is time to: the newest state counts.
-    const TIME: Self = Self { version: i64::MAX, event: None };
+    const TIME: Self = Self { version: i64::MAX, asked_at: (0, ""), event: None };
 
     fn of(recorded: &Recorded) -> Self {
-        Self { version: recorded.version, event: Some((recorded.event_id, recorded.metadata.correlation_id)) }
+        let asked_at = (recorded.position, recorded.event.event_type());
+        Self { version: recorded.version, asked_at, event: Some((recorded.event_id, recorded.metadata.correlation_id)) }
+    }
+
+    /// The payment of `order`, which can't be settled because of `error`.
+    fn parked(self, order: OrderId, error: &event_store::Error) -> Parked {
+        let stream = StreamId::payment(order).to_string();
+        match error {
+            event_store::Error::Undecodable(event) if event.stream == stream => Parked::from((**event).clone()),
+            error => Parked {
+                stream,
+                position: self.asked_at.0,
+                version: self.event.map_or(0, |_| self.version),
+                event_type: self.asked_at.1.into(),
+                reason: error.to_string(),
+            },
+        }
     }
 
     fn context(self) -> Context {
@@ -105,10 +134,14 @@ impl Cause {
 
 async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> Result<(), event_store::Error> {
     let pool = shop.store.pool();
+    let fence = lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
+    let (checkpoint, open) = open::read(pool).await?;
     let mut worker = Worker {
-        fence: lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?,
-        position: checkpoint::read(pool, NAME, 1).await?,
-        open: open::read(pool).await?,
+        fence,
+        position: checkpoint.position,
+        checkpoint,
+        parked: ParkedStreams::read(&mut *pool.acquire().await?, NAME).await?,
+        open,
         shop: shop.clone(),
         gateway: gateway.clone(),
         places: Arc::new(Semaphore::new(QUESTIONS)),
@@ -126,7 +159,7 @@ async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> R
         let due = worker.open.next_due(|order| worker.busy.contains_key(order));
         tokio::select! {
             batch = feed.next(worker.position, BATCH) => worker.take(batch?).await?,
-            Some(done) = worker.running.join_next() => worker.note(done)?,
+            Some(done) = worker.running.join_next() => worker.note(done).await?,
             _ = tick.tick() => worker.write_down().await?,
             () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },
         }
@@ -143,7 +176,11 @@ async fn sleep_until(due: Option<Timestamp>) {
 
 impl Worker {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
-        let asking = batch.events.iter().filter_map(|recorded| Some((question::asks(recorded)?, Cause::of(recorded))));
+        let undecodable = batch.undecodable.into_iter().filter(|event| !self.parked.contains(&event.stream));
+        let bad: Vec<Parked> = undecodable.map(Parked::from).collect();
+        self.park(bad).await?;
+        let events = batch.events.iter().filter(|event| !self.parked.contains(event.stream.as_str()));
+        let asking = events.filter_map(|recorded| Some((question::asks(recorded)?, Cause::of(recorded))));
         let orders: HashMap<OrderId, Cause> = asking.collect();
         let asked = !orders.is_empty();
         for (order, cause) in &orders {
@@ -152,7 +189,7 @@ impl Worker {
         let patience = Instant::now() + SETTLE_LIMIT;
         while orders.keys().any(|order| self.busy.contains_key(order)) {
             match tokio::time::timeout_at(patience, self.running.join_next()).await {
-                Ok(Some(done)) => self.note(done)?,
+                Ok(Some(done)) => self.note(done).await?,
                 Ok(None) | Err(_) => break,
             }
         }
@@ -163,7 +200,7 @@ impl Worker {
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
         let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        open::write(&mut self.open, self.shop.store.pool(), self.fence, &still_busy, self.position).await
+        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, &still_busy, self.position).await
     }
 
     /// Works on an order's payment in the background.
@@ -176,25 +213,64 @@ impl Worker {
         let (shop, gateway, places) = (self.shop.clone(), self.gateway.clone(), self.places.clone());
         self.running.spawn(async move {
             let Ok(_place) = places.acquire().await else { return (order, Ok(Next::Nothing)) };
-            (order, settle(&shop, &*gateway, order, cause).await)
+            let settled = parked::unwound(settle(&shop, &*gateway, order, cause)).await;
+            let settled = settled.unwrap_or_else(|panic| Err(event_store::Error::Refused(panic)));
+            (order, settled.map_err(|error| (cause, error)))
         });
     }
 
-    fn note(
-        &mut self,
-        done: Result<(OrderId, Result<Next, event_store::Error>), tokio::task::JoinError>,
-    ) -> Result<(), event_store::Error> {
+    /// Leaves streams alone until an operator retries or skips them.
+    async fn park(&mut self, parked: Vec<Parked>) -> Result<(), event_store::Error> {
+        if parked.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.shop.store.pool().begin().await?;
+        parked::park(&mut transaction, NAME, &parked).await?;
+        transaction.commit().await?;
+        parked::report(NAME, &parked);
+        self.parked.add(parked);
+        parked::measure(NAME, self.parked.len());
+        Ok(())
+    }
+
+    async fn note(&mut self, done: Result<(OrderId, Settled), tokio::task::JoinError>) -> Result<(), event_store::Error> {
         let (order, next) = done.map_err(|error| event_store::Error::Unavailable(error.to_string()))?;
         let again = self.busy.remove(&order).and_then(|busy| busy.again);
-        match next? {
-            Next::Nothing => self.open.settled(order),
-            Next::At(at) => self.open.wait(order, at),
+        match next {
+            Ok(Next::Nothing) => self.open.settled(order),
+            Ok(Next::At(at)) => self.open.wait(order, at),
+            Err((_, error)) if error.is_passing() => return Err(error),
+            Err((cause, error)) => {
+                self.park(vec![cause.parked(order, &error)]).await?;
+                self.open.settled(order);
+                return Ok(());
+            }
         }
         if let Some(cause) = again {
             self.begin(order, cause);
         }
         Ok(())
     }
+}
+
+/// Has the payment of the parked `stream` looked at again, by the worker at work or the next one. Where it is skipped, only when something
+/// more happens to it: the worker follows the state of a payment and not its single events.
+///
+/// # Errors
+/// [`event_store::Error::NotParked`]; the database can't be reached.
+pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, event_store::Error> {
+    let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
+    let mut transaction = shop.store.pool().begin().await?;
+    Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
+    parked::take_out(&mut transaction, NAME, stream).await?.ok_or_else(not_parked)?;
+    if how == Mending::Retry
+        && let Some((_, order)) = stream.split_once('-')
+    {
+        open::reopen(&mut transaction, order).await?;
+    }
+    checkpoint::revise(&mut transaction, NAME).await?;
+    transaction.commit().await?;
+    Ok(Mended::default())
 }
 
 /// Does what the payment of `order` needs now; when to look at it again.

@@ -6,9 +6,9 @@ use chrono::Duration;
 use domain::{order, stock};
 use event_schemas::{
     Money, StreamId,
-    events::order::{Address, CancellationReason, Line, OrderSubmitted, PaymentMeans, Totals},
+    events::order::{Address, CancellationCause, Line, OrderSubmitted, PaymentMeans, Totals},
     ids::{CartId, OrderId, Sku},
-    resource::OrderStatus,
+    resource::{Cancellation, OrderStatus},
 };
 use event_store::EventStore;
 use uuid::Uuid;
@@ -103,7 +103,7 @@ async fn no_parcel_leaves_of_an_order_whose_reservation_had_ended() {
 
 fn stock_lost(stage: order::Stage) -> Vec<Sku> {
     match stage {
-        order::Stage::Cancelled { reason: CancellationReason::StockLost, lost, .. } => lost,
+        order::Stage::Cancelled { cancellation: Cancellation { cause: CancellationCause::StockLost { skus }, .. }, .. } => skus,
         other => panic!("not cancelled for lost stock: {other:?}"),
     }
 }

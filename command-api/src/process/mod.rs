@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 pub use changes::Changes;
 pub use reminders::Reminder;
-pub use runner::run;
+pub use runner::{NAME, mend, run};
 
 /// What a process manager wants done.
 #[derive(Debug, Clone, PartialEq)]

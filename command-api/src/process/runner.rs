@@ -11,7 +11,10 @@ use std::{
 
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
-use event_store::{Batch, checkpoint, lease};
+use event_store::{
+    Batch, Checkpoint, EventStore, Parked, ParkedStreams, lease,
+    parked::{self, Mended, Mending},
+};
 use futures::{StreamExt, future, stream};
 use gateway::IfMatch;
 use metrics::{counter, gauge};
@@ -29,7 +32,10 @@ use crate::{
     shop::{Shop, now},
 };
 
-const NAME: &str = "process-managers";
+/// The name of their checkpoint and their lease.
+pub const NAME: &str = "process-managers";
+/// The version of their checkpoint: what they have done is never done again, so it stays.
+const VERSION: i32 = 1;
 /// The most positions of a batch.
 const BATCH: usize = 1_024;
 /// The most subjects that are worked on at a time.
@@ -38,6 +44,8 @@ const SUBJECTS: usize = 256;
 const REMINDER_INTERVAL: Duration = Duration::from_millis(200);
 /// The most reminders that are seen to at a time.
 const DUE: i64 = 500;
+/// When a reminder that could not be seen to is looked at again.
+const POSTPONED_S: i64 = 60;
 /// How long a checkpoint may stay behind while there is nothing else to write.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest pause between two tries while the database is away.
@@ -81,7 +89,8 @@ pub(super) struct Runner {
     /// How far everything is done.
     position: i64,
     /// How far that is written down.
-    written: i64,
+    written: Checkpoint,
+    parked: ParkedStreams,
     written_at: Instant,
     /// The reminders that are set, so that what changes nothing is not written.
     set: HashMap<Reminder, Timestamp>,
@@ -90,9 +99,12 @@ pub(super) struct Runner {
 impl Runner {
     pub async fn start(shop: Shop, holder: Uuid) -> Result<Self, event_store::Error> {
         let fence = lease::acquire(shop.store.pool(), NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
-        let position = checkpoint::read(shop.store.pool(), NAME, 1).await?;
+        let mut connection = shop.store.pool().acquire().await?;
+        let written = Checkpoint::open(&mut connection, NAME, VERSION).await?;
+        let parked = ParkedStreams::read(&mut connection, NAME).await?;
         let set = reminders::all(shop.store.pool()).await?;
-        Ok(Self { shop, fence, position, written: position, written_at: Instant::now(), set })
+        parked::measure(NAME, parked.len());
+        Ok(Self { shop, fence, position: written.position, written, parked, written_at: Instant::now(), set })
     }
 
     async fn work(&mut self) -> Result<(), event_store::Error> {
@@ -103,7 +115,7 @@ impl Runner {
             tokio::select! {
                 batch = feed.next(self.position, BATCH) => self.take(batch?).await?,
                 _ = tick.tick() => {
-                    self.write_down(Changes::default()).await?;
+                    self.write_down(Changes::default(), Vec::new()).await?;
                     self.see_to_reminders().await?;
                 }
             }
@@ -113,48 +125,53 @@ impl Runner {
     }
 
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
+        let undecodable = batch.undecodable.into_iter().filter(|event| !self.parked.contains(&event.stream));
+        let mut parked: Vec<Parked> = undecodable.map(Parked::from).collect();
         let mut subjects: HashMap<String, Vec<Arc<Recorded>>> = HashMap::new();
         for event in batch.events {
-            subjects.entry(plan::subject(&event)).or_default().push(event);
+            if !self.parked.contains(event.stream.as_str()) && !follows_on(&parked, &event) {
+                subjects.entry(plan::subject(&event)).or_default().push(event);
+            }
         }
         let shop = &self.shop;
-        let mut done = stream::iter(subjects.into_values())
-            .map(|events| async move {
-                let mut changes = Changes::default();
-                for event in events {
-                    handle(shop, &event, &mut changes).await?;
-                }
-                Ok::<_, event_store::Error>(changes)
-            })
-            .buffer_unordered(SUBJECTS);
+        let mut done = stream::iter(subjects.into_values()).map(|events| take_subject(shop, events)).buffer_unordered(SUBJECTS);
         let mut changes = Changes::default();
         while let Some(of_subject) = done.next().await {
-            changes.merge(of_subject?);
+            let (wanted, bad) = of_subject?;
+            changes.merge(wanted);
+            parked.extend(bad);
         }
         drop(done);
         self.position = batch.up_to;
         changes.drop_what_stands(&self.set);
-        if changes.is_empty() && self.written_at.elapsed() < CHECKPOINT_INTERVAL {
+        if changes.is_empty() && parked.is_empty() && self.written_at.elapsed() < CHECKPOINT_INTERVAL {
             return Ok(());
         }
-        self.write_down(changes).await
+        self.write_down(changes, parked).await
     }
 
-    /// Commits the checkpoint and what is to be reminded of.
-    async fn write_down(&mut self, changes: Changes) -> Result<(), event_store::Error> {
-        if self.position == self.written && changes.is_empty() {
+    /// Commits the checkpoint, what is to be reminded of, and what had to be parked.
+    async fn write_down(&mut self, changes: Changes, mut parked: Vec<Parked>) -> Result<(), event_store::Error> {
+        if self.position == self.written.position && changes.is_empty() && parked.is_empty() {
             return Ok(());
         }
         let mut transaction = self.begin().await?;
         // Nobody is told of this commit; what is lost of it with a crash of Postgres is done again.
         sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
-        if !checkpoint::advance(&mut transaction, NAME, self.written, self.position).await? {
-            return Err(event_store::Error::Conflict); // another server has taken over
+        if !self.written.advance(&mut transaction, self.position).await? {
+            return Err(event_store::Error::Conflict); // another server has taken over, or an operator has mended something
         }
         reminders::write(&changes, &mut transaction).await?;
+        if !parked.is_empty() {
+            parked.sort_by_key(|parked| parked.position);
+            parked::park(&mut transaction, NAME, &parked).await?;
+        }
         transaction.commit().await?;
+        parked::report(NAME, &parked);
+        self.parked.add(parked);
+        parked::measure(NAME, self.parked.len());
         changes.note(&mut self.set);
-        self.written = self.position;
+        self.written.position = self.position;
         self.written_at = Instant::now();
         Ok(())
     }
@@ -173,10 +190,20 @@ impl Runner {
             return Ok(());
         }
         let shop = &self.shop;
-        let mut seen_to = stream::iter(due.clone()).map(|reminder| see_to(shop, reminder, now)).buffer_unordered(SUBJECTS);
+        let seeing_to = |reminder: Reminder| async move { (reminder.clone(), unwound(see_to(shop, reminder, now)).await) };
+        let mut seen_to = stream::iter(due.clone()).map(seeing_to).buffer_unordered(SUBJECTS);
         let mut changes = Changes::default();
-        while let Some(of_reminder) = seen_to.next().await {
-            changes.merge(of_reminder?);
+        while let Some((reminder, outcome)) = seen_to.next().await {
+            match outcome {
+                Ok(wanted) => changes.merge(wanted),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => {
+                    // Whatever is wrong with the stream is parked when its event comes; the reminder must not be lost meanwhile.
+                    counter!("merx_process_manager_reminders_postponed_total").increment(1);
+                    tracing::error!(?reminder, %error, "a reminder can't be seen to and is postponed");
+                    changes.set(reminder, now.plus(chrono::Duration::seconds(POSTPONED_S)));
+                }
+            }
         }
         drop(seen_to);
         let mut transaction = self.begin().await?;
@@ -189,6 +216,51 @@ impl Runner {
         changes.note(&mut self.set);
         Ok(())
     }
+}
+
+/// Whether `event` stands behind one of the same stream that is among `parked`.
+fn follows_on(parked: &[Parked], event: &Recorded) -> bool {
+    parked.iter().any(|parked| parked.version <= event.version && parked.stream == event.stream.as_str())
+}
+
+/// A panic of `work` is a failure that lasts.
+async fn unwound<T>(work: impl Future<Output = Result<T, event_store::Error>>) -> Result<T, event_store::Error> {
+    parked::unwound(work).await.unwrap_or_else(|panic| Err(event_store::Error::Refused(panic)))
+}
+
+/// Handles the events of one subject in turn. Those that can't be handled, now or ever, and what follows on them in their streams, are left out.
+async fn take_subject(shop: &Shop, events: Vec<Arc<Recorded>>) -> Result<(Changes, Vec<Parked>), event_store::Error> {
+    let (mut changes, mut parked) = (Changes::default(), Vec::new());
+    for event in events {
+        if follows_on(&parked, &event) {
+            continue;
+        }
+        match unwound(handle(shop, &event, &mut changes)).await {
+            Ok(()) => {}
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => parked.push(Parked::at(&event, &error)),
+        }
+    }
+    Ok((changes, parked))
+}
+
+/// Handles what was left out of the parked `stream`, up to where the process managers stand, and has them go on from there. They wait meanwhile.
+///
+/// # Errors
+/// [`event_store::Error::NotParked`]; [`event_store::Error::StillBad`]; the database can't be reached.
+pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, event_store::Error> {
+    let store: &EventStore = &shop.store;
+    let mut transaction = store.pool().begin().await?;
+    let mut wanted = Changes::default();
+    let mended = parked::mend(store, &mut transaction, NAME, stream, how, async |_, events| {
+        let (changes, mut parked) = take_subject(shop, events).await?;
+        wanted.merge(changes);
+        Ok::<_, event_store::Error>(parked.pop())
+    });
+    let mended = mended.await?;
+    reminders::write(&wanted, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(mended)
 }
 
 /// Does all that is to be done about one reminder that is due.

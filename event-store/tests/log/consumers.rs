@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_store::{checkpoint, lease};
+use event_store::{Checkpoint, checkpoint, lease};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -107,24 +107,30 @@ async fn who_stops_hands_over_at_once_and_who_dies_after_the_lease_has_run_out()
 async fn a_checkpoint_moves_only_from_where_it_stood() {
     let Some(database) = Database::make().await else { return };
     let pool = &database.pool;
-    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 0);
-    let advance = async |from, to| {
+    let open = async || Checkpoint::open(&mut pool.acquire().await.unwrap(), "consumer", 1).await.unwrap();
+    let first = open().await;
+    assert_eq!((first.position, first.version), (0, 1));
+    let advance = async |from: &Checkpoint, to| {
         let mut transaction = pool.begin().await.unwrap();
-        let moved = checkpoint::advance(&mut transaction, "consumer", from, to).await.unwrap();
+        let moved = from.advance(&mut transaction, to).await.unwrap();
         transaction.commit().await.unwrap();
         moved
     };
-    assert!(advance(0, 10).await);
-    assert!(!advance(0, 10).await, "somebody else has moved it");
-    assert!(!advance(9, 20).await);
-    assert!(advance(10, 20).await);
-    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 20);
+    assert!(advance(&first, 10).await);
+    assert!(!advance(&first, 10).await, "somebody else has moved it");
+    let second = open().await;
+    assert!(advance(&second, 20).await);
+    let third = open().await;
+    assert_eq!(third.position, 20);
     let mut rolled_back = pool.begin().await.unwrap();
-    assert!(checkpoint::advance(&mut rolled_back, "consumer", 20, 30).await.unwrap());
+    assert!(third.advance(&mut rolled_back, 30).await.unwrap());
     rolled_back.rollback().await.unwrap();
-    assert_eq!(checkpoint::read(pool, "consumer", 1).await.unwrap(), 20, "it moves with what is written, or not at all");
-    let mut transaction = pool.begin().await.unwrap();
-    assert!(!checkpoint::advance(&mut transaction, "nobody", 0, 1).await.unwrap());
+    assert_eq!(open().await, third, "it moves with what is written, or not at all");
+    let newer = Checkpoint::open(&mut pool.acquire().await.unwrap(), "consumer", 2).await.unwrap();
+    assert_eq!(newer.version, 1, "its version is that of what was written");
+    checkpoint::revise(&mut pool.acquire().await.unwrap(), "consumer").await.unwrap();
+    assert!(!advance(&third, 30).await, "what it was read with has been revised");
+    assert!(advance(&open().await, 30).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,7 +49,7 @@ async fn load(connection: &mut PgConnection, ids: &[CategoryId]) -> Result<BTree
         return Ok(BTreeMap::new());
     }
     let ids: Vec<&str> = ids.iter().map(CategoryId::as_str).collect();
-    let rows = sqlx::query!(r#"select id, document::text as "document!" from read_model.categories where id = any($1)"#, &ids as &[&str])
+    let rows = sqlx::query!(r#"select id, document::text as "document!" from categories where id = any($1)"#, &ids as &[&str])
         .fetch_all(connection)
         .await?;
     let category = |id: String, document: String| from_document::<Category>(id, &document).map(|category| (category.id.clone(), category));
@@ -63,7 +63,7 @@ async fn write(connection: &mut PgConnection, categories: &BTreeMap<CategoryId, 
     let documents = categories.iter().map(|(id, category)| to_document(id, category)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"
-        insert into read_model.categories as c (id, parent, version, document)
+        insert into categories as c (id, parent, version, document)
         select r.id, r.parent, r.version, r.document::json
         from unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) as r (id, parent, version, document)
         on conflict (id) do update set parent = excluded.parent, version = excluded.version, document = excluded.document

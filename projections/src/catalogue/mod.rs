@@ -22,6 +22,10 @@ impl Projection for Catalogue {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["categories", "products"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["category", "product"]
     }

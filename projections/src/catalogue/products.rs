@@ -95,12 +95,10 @@ async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sk
         return Ok(BTreeMap::new());
     }
     let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
-    let rows = sqlx::query!(
-        r#"select sku, created_position, document::text as "document!" from read_model.products where sku = any($1)"#,
-        &skus as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows =
+        sqlx::query!(r#"select sku, created_position, document::text as "document!" from products where sku = any($1)"#, &skus as &[&str],)
+            .fetch_all(connection)
+            .await?;
     let mut loaded = BTreeMap::new();
     for row in rows {
         let product: Product = from_document(&row.sku, &row.document)?;
@@ -118,7 +116,7 @@ async fn write(connection: &mut PgConnection, rows: &BTreeMap<Sku, Row>) -> Resu
     let documents = rows.iter().map(|(sku, row)| to_document(sku, &row.product)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"
-        insert into read_model.products as p (sku, created_position, category, status, version, document)
+        insert into products as p (sku, created_position, category, status, version, document)
         select r.sku, r.created_position, r.category, r.status, r.version, r.document::json
         from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])
             as r (sku, created_position, category, status, version, document)

@@ -24,6 +24,10 @@ impl Projection for Orders {
         2 // since orders say why they were cancelled
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["orders"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["order"]
     }
@@ -58,9 +62,8 @@ async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<BTreeMap
         return Ok(BTreeMap::new());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(r#"select id, document::text as "document!" from read_model.orders where id = any($1)"#, &ids)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query!(r#"select id, document::text as "document!" from orders where id = any($1)"#, &ids).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((OrderId(row.id), from_document(row.id, &row.document)?))).collect()
 }
 
@@ -73,7 +76,7 @@ async fn write(connection: &mut PgConnection, orders: &BTreeMap<OrderId, Order>)
     let documents = orders.iter().map(|(id, order)| to_document(id, order)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"
-        insert into read_model.orders as o (id, status, email, placed_at, version, document)
+        insert into orders as o (id, status, email, placed_at, version, document)
         select r.id, r.status, r.email, r.placed_at, r.version, r.document::json
         from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::text[])
             as r (id, status, email, placed_at, version, document)

@@ -33,6 +33,10 @@ impl Projection for Sales {
         1
     }
 
+    fn tables(&self) -> &'static [&'static str] {
+        &["sales_by_country", "sales_by_product", "sales_by_category", "sales_orders"]
+    }
+
     fn categories(&self) -> &'static [&'static str] {
         &["order"]
     }
@@ -109,9 +113,8 @@ async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uu
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query!(r#"select id, document::text as "document!" from read_model.sales_orders where id = any($1)"#, ids)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query!(r#"select id, document::text as "document!" from sales_orders where id = any($1)"#, ids).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((row.id, from_document(row.id, &row.document)?))).collect()
 }
 
@@ -124,7 +127,7 @@ async fn write(connection: &mut PgConnection, open: &BTreeMap<Uuid, OpenOrder>) 
     let documents = changed.iter().map(|(id, order)| to_document(id, order)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"
-        insert into read_model.sales_orders (id, document)
+        insert into sales_orders (id, document)
         select r.id, r.document::json from unnest($1::uuid[], $2::text[]) as r (id, document)
         on conflict (id) do update set document = excluded.document
         "#,
@@ -139,7 +142,7 @@ async fn write(connection: &mut PgConnection, open: &BTreeMap<Uuid, OpenOrder>) 
 /// Orders that can't change any more need not be remembered.
 async fn forget(connection: &mut PgConnection, ids: &[Uuid]) -> Result<(), Error> {
     if !ids.is_empty() {
-        sqlx::query!("delete from read_model.sales_orders where id = any($1)", ids).execute(connection).await?;
+        sqlx::query!("delete from sales_orders where id = any($1)", ids).execute(connection).await?;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub async fn add_by_country(connection: &mut PgConnection, cells: &Cells) -> Res
     let Some(columns) = Columns::of(cells) else { return Ok(()) };
     sqlx::query!(
         r#"
-        insert into read_model.sales_by_country as s (day, currency, country, orders, units, gross, returned, net)
+        insert into sales_by_country as s (day, currency, country, orders, units, gross, returned, net)
         select r.day, r.currency, r.country, r.orders, r.units, r.gross::numeric, r.returned::numeric, r.net::numeric
         from unnest($1::date[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[])
             as r (day, currency, country, orders, units, gross, returned, net)
@@ -75,7 +75,7 @@ pub async fn add_by_product(connection: &mut PgConnection, cells: &Cells) -> Res
     let Some(columns) = Columns::of(cells) else { return Ok(()) };
     sqlx::query!(
         r#"
-        insert into read_model.sales_by_product as s (day, currency, product, orders, units, gross, returned, net)
+        insert into sales_by_product as s (day, currency, product, orders, units, gross, returned, net)
         select r.day, r.currency, r.product, r.orders, r.units, r.gross::numeric, r.returned::numeric, r.net::numeric
         from unnest($1::date[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[])
             as r (day, currency, product, orders, units, gross, returned, net)
@@ -101,7 +101,7 @@ pub async fn add_by_category(connection: &mut PgConnection, cells: &Cells) -> Re
     let Some(columns) = Columns::of(cells) else { return Ok(()) };
     sqlx::query!(
         r#"
-        insert into read_model.sales_by_category as s (day, currency, category, orders, units, gross, returned, net)
+        insert into sales_by_category as s (day, currency, category, orders, units, gross, returned, net)
         select r.day, r.currency, r.category, r.orders, r.units, r.gross::numeric, r.returned::numeric, r.net::numeric
         from unnest($1::date[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[])
             as r (day, currency, category, orders, units, gross, returned, net)

@@ -48,8 +48,10 @@ impl Database {
         let name = format!("proj_test_{}", Uuid::now_v7().simple());
         let mut connection = PgConnection::connect_with(&server).await.expect("the server of MERX_TEST_DATABASE_URL");
         sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.expect("a database");
-        let pool = PgPool::connect_with(server.clone().database(&name)).await.expect("the new database");
-        event_store::MIGRATIONS.run(&pool).await.expect("migrations");
+        let mut connection = PgConnection::connect_with(&server.clone().database(&name)).await.expect("the new database");
+        event_store::MIGRATIONS.run(&mut connection).await.expect("migrations");
+        let options = server.clone().database(&name).options([("search_path", "read_model,public")]);
+        let pool = PgPool::connect_with(options).await.expect("the new database");
         Some(Self { pool, name, server })
     }
 

@@ -10,6 +10,8 @@ mod database;
 mod flash_sale_rows;
 mod log;
 mod order_rows;
+mod parking;
+mod rebuilds;
 mod review_rows;
 mod sales_rows;
 mod stock_rows;

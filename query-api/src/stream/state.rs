@@ -112,7 +112,7 @@ async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i
             break; // Can't be: versions have no gaps.
         }
         for stored in page {
-            let recorded = stored.decode()?;
+            let recorded = stored.decode().map_err(event_store::Error::from)?;
             (read_up_to, at) = (recorded.version, recorded.recorded_at);
             if let Some(event) = A::own(&recorded.event) {
                 state = A::evolve(state, event, at);

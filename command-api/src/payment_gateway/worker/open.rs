@@ -2,34 +2,40 @@
 
 use chrono::{DateTime, Utc};
 use event_schemas::ids::OrderId;
-use event_store::{checkpoint, lease};
-use sqlx::PgPool;
+use event_store::{Checkpoint, lease};
+use sqlx::{PgConnection, PgPool};
 
 use super::super::open::Open;
 use crate::shop::now;
 
 const KIND: &str = "payment";
 
-/// What was open when the worker before this one stopped.
-pub(super) async fn read(pool: &PgPool) -> Result<Open, event_store::Error> {
-    let position = sqlx::query_scalar!("select position from checkpoints where name = $1", super::NAME).fetch_one(pool).await?;
+/// Where the worker before this one stopped, and what was open then.
+pub(super) async fn read(pool: &PgPool) -> Result<(Checkpoint, Open), event_store::Error> {
+    let checkpoint = Checkpoint::open(&mut *pool.acquire().await?, super::NAME, super::VERSION).await?;
+    let position = checkpoint.position;
     let subjects = sqlx::query_scalar!("select subject from reminders where kind = $1", KIND).fetch_all(pool).await?;
-    Ok(Open::found(position, subjects.iter().filter_map(|subject| subject.parse().ok())))
+    Ok((checkpoint, Open::found(position, subjects.iter().filter_map(|subject| subject.parse().ok()))))
 }
 
 /// Writes down what is open (`busy` is, too) and that everything up to `position` is either settled or open; nothing where the lease has
 /// another `fence` by now. What is open changes without the checkpoint too, so that it alone can't tell: a worker that wakes up late would count
 /// on a row that its successor has removed.
-pub(super) async fn write(open: &mut Open, pool: &PgPool, fence: i64, busy: &[OrderId], position: i64) -> Result<(), event_store::Error> {
+pub(super) async fn write(
+    open: &mut Open,
+    checkpoint: &mut Checkpoint,
+    pool: &PgPool,
+    fence: i64,
+    busy: &[OrderId],
+    position: i64,
+) -> Result<(), event_store::Error> {
     let Some(writing) = open.writing(busy, position) else { return Ok(()) };
     let texts = |orders: &[OrderId]| orders.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (added, gone) = (texts(&writing.added), texts(&writing.gone));
     let at: DateTime<Utc> = now().utc();
     let mut transaction = pool.begin().await?;
     sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
-    if !lease::stands(&mut transaction, super::NAME, fence).await?
-        || !checkpoint::advance(&mut transaction, super::NAME, writing.from, writing.to).await?
-    {
+    if !lease::stands(&mut transaction, super::NAME, fence).await? || !checkpoint.advance(&mut transaction, writing.to).await? {
         return Err(event_store::Error::Conflict); // another server has taken over
     }
     if !added.is_empty() {
@@ -46,7 +52,16 @@ pub(super) async fn write(open: &mut Open, pool: &PgPool, fence: i64, busy: &[Or
         sqlx::query!("delete from reminders where kind = $1 and subject = any($2)", KIND, &gone).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
+    checkpoint.position = writing.to;
     open.written(&writing);
+    Ok(())
+}
+
+/// Has the payment of the order in `subject` looked at by the next worker that starts.
+pub(super) async fn reopen(connection: &mut PgConnection, subject: &str) -> Result<(), event_store::Error> {
+    sqlx::query!("insert into reminders (kind, subject, due_at) values ($1, $2, $3) on conflict do nothing", KIND, subject, now().utc())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -62,20 +77,19 @@ mod tests {
         let Some(database) = Database::make().await else { return };
         let (pool, order) = (&database.pool, OrderId(Uuid::now_v7()));
         let lease = async || lease::acquire(pool, super::super::NAME, Uuid::now_v7()).await.unwrap().unwrap();
-        checkpoint::read(pool, super::super::NAME, 1).await.unwrap();
         let first = lease().await;
-        let mut late = read(pool).await.unwrap();
-        write(&mut late, pool, first, &[order], 7).await.unwrap();
+        let (mut at, mut late) = read(pool).await.unwrap();
+        write(&mut late, &mut at, pool, first, &[order], 7).await.unwrap();
         sqlx::query("update leases set expires_at = now() - interval '1 millisecond'").execute(pool).await.unwrap();
         let second = lease().await;
-        let mut successor = read(pool).await.unwrap();
+        let (mut successor_at, mut successor) = read(pool).await.unwrap();
         assert_eq!(successor.orders(), [order]);
         // It settles the payment; the checkpoint stays where it is, so that it can't tell who is late.
-        write(&mut successor, pool, second, &[], 7).await.unwrap();
-        let refused = write(&mut late, pool, first, &[order], 9).await;
+        write(&mut successor, &mut successor_at, pool, second, &[], 7).await.unwrap();
+        let refused = write(&mut late, &mut at, pool, first, &[order], 9).await;
         assert!(matches!(refused, Err(event_store::Error::Conflict)));
-        assert_eq!(checkpoint::read(pool, super::super::NAME, 1).await.unwrap(), 7);
-        write(&mut successor, pool, second, &[order], 8).await.unwrap();
-        assert_eq!(read(pool).await.unwrap().orders(), [order]);
+        assert_eq!(read(pool).await.unwrap().0.position, 7);
+        write(&mut successor, &mut successor_at, pool, second, &[order], 8).await.unwrap();
+        assert_eq!(read(pool).await.unwrap().1.orders(), [order]);
     }
 }

@@ -1,0 +1,34 @@
+//! What an operator does about a stream that a projection has parked.
+
+use event_store::{
+    EventStore,
+    parked::{self, Mended, Mending},
+};
+use sqlx::Connection as _;
+
+use crate::{
+    Error, Projection, careful,
+    consumer::{LIVE_SCHEMA, connect},
+};
+
+/// Applies what was left out of the parked `stream`, up to where `projection` stands, and has it go on from there with the others. The
+/// projection waits meanwhile, wherever it runs.
+///
+/// # Errors
+/// [`event_store::Error::NotParked`]; [`event_store::Error::StillBad`], where the same event can't be taken again; the read model is of
+/// another version; the database can't be reached. Nothing is changed then.
+pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str, how: Mending) -> Result<Mended, Error> {
+    let mut connection = connect(store, projection, LIVE_SCHEMA).await?;
+    let mut transaction = connection.begin().await?;
+    let found = sqlx::query_scalar!("select version from checkpoints where name = $1 for update", projection.name());
+    if let Some(found) = found.fetch_optional(&mut *transaction).await?.filter(|found| *found != projection.version()) {
+        return Err(Error::OtherVersion { found, kept: projection.version() });
+    }
+    let mended = parked::mend(store, &mut transaction, projection.name(), stream, how, async |connection, events| {
+        Ok::<_, Error>(careful::apply(projection, connection, events).await?.pop())
+    });
+    let mended = mended.await?;
+    sqlx::query!("set local synchronous_commit = on").execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(mended)
+}
