@@ -3,9 +3,10 @@
 #
 #   script/throwaway-postgres.sh start DIR    starts one in DIR (which it creates) and prints its URL, which is kept in DIR/url
 #   script/throwaway-postgres.sh stop DIR     stops it and removes DIR
+#   script/throwaway-postgres.sh ctl DIR ACTION [OPTION...]    what pg_ctl does, e.g. `restart --mode immediate`
 #
 # It listens on a free port of 127.0.0.1 with a password of its own and is as durable as a real one, so that what is measured on it
-# means something. Sourced, it gives the functions throwaway_start and throwaway_stop.
+# means something. Sourced, it gives the functions throwaway_start, throwaway_stop and throwaway_ctl.
 
 # shellcheck source-path=SCRIPTDIR source=prerequisites.sh
 . "$(dirname "${BASH_SOURCE[0]}")/prerequisites.sh"
@@ -85,13 +86,22 @@ throwaway_stop() {
     rmdir "$dir"
 }
 
+throwaway_ctl() {
+    local dir action=$2
+    dir=$(cd "$1" && pwd -P)
+    shift 2
+    require_postgres
+    as_postgres "$postgres_bin/pg_ctl" "$action" --pgdata "$dir/cluster" --silent "$@" </dev/null >&2
+}
+
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     set -euo pipefail
     case "${1:-}:${2:-}" in
     start:?*) throwaway_start "$2" ;;
     stop:?*) throwaway_stop "$2" ;;
+    ctl:?*) throwaway_ctl "${@:2}" ;;
     *)
-        sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod buying;
 #[cfg(test)]
+mod campaign;
+#[cfg(test)]
 mod catalogue;
 #[cfg(test)]
 mod client;

@@ -19,6 +19,7 @@ use crate::client::{ADMIN_KEY, Client};
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOG_TAIL_LINES: usize = 60;
+const REVIVALS: u32 = 60;
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
@@ -115,6 +116,21 @@ impl Server {
         assert!(self.becomes_ready().await, "the server did not start again:\n{}", self.log_tail());
     }
 
+    /// The same, as often as it takes, as a supervisor would: while its database is away a server may give up before it is ready.
+    pub async fn revive(&mut self) {
+        for _ in 0..REVIVALS {
+            if self.is_running() {
+                return;
+            }
+            self.child = spawn(&self.launch, self.port, &self.log);
+            if self.becomes_ready().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        panic!("the server did not start again in {REVIVALS} tries:\n{}", self.log_tail());
+    }
+
     async fn becomes_ready(&mut self) -> bool {
         let client = self.client();
         let limit = Instant::now() + READY_LIMIT;
@@ -161,6 +177,20 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the server did not stop in time:\n{}", self.log_tail());
+    }
+
+    /// Stops the process as it stands (SIGSTOP): it keeps its connections and believes in its leases.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the server's status").is_none()
     }
 
     fn signal(&self, signal: Signal) {

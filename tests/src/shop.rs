@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Servers that run at once, over all tests of the binary.
-static SERVERS: Semaphore = Semaphore::const_new(3);
+static SERVERS: Semaphore = Semaphore::const_new(4);
 
 /// The right to run so many servers at once. Ask once for all that a test needs, so that no two tests wait for each other.
 pub async fn room_for(servers: u32) -> SemaphorePermit<'static> {

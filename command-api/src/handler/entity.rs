@@ -315,13 +315,22 @@ impl<A: Aggregate> Entity<A> {
         let _single = self.refreshing.lock().await;
         let mut loaded = None;
         while self.is_stale() {
-            let mut tail = tail::load(store, vec![self.question()]).await?.pop().unwrap_or_else(Tail::empty);
-            let mut held = self.held.lock();
-            held.catch_up();
-            self.absorb(&mut held, &mut tail);
-            loaded = Some(held.version);
+            let tail = tail::load(store, vec![self.question()]).await?.pop().unwrap_or_else(Tail::empty);
+            loaded = Some(self.take_in(tail));
         }
         Ok(loaded)
+    }
+
+    /// Takes in what the log has, if the state must still be read again; gives the committed version it then has.
+    fn take_in(&self, mut tail: Tail<A>) -> i64 {
+        let mut held = self.held.lock();
+        held.catch_up();
+        // Somebody else may have read the log meanwhile, and commands be under way again. Events of another server that begin where theirs
+        // end would be folded onto events that are about to collide, and the state be wrong at a version that is right.
+        if held.is_stale {
+            self.absorb(&mut held, &mut tail);
+        }
+        held.committed().1
     }
 
     fn is_stale(&self) -> bool {
@@ -336,4 +345,39 @@ fn evolved<A: Aggregate>(state: A::State, missed: &[&Recorded]) -> A::State {
         Some(event) => A::evolve(state, event, recorded.recorded_at),
         None => state,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::stock::{Command, State, Stock};
+    use event_schemas::events::stock::StockReceived;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::shop::now;
+
+    fn received(stream: &StreamId, version: i64, quantity: u32) -> Recorded {
+        let event = StockReceived { quantity, reference: "elsewhere".into() };
+        let Context { now, metadata, .. } = Context::new(now(), "another server");
+        let event = Event::Stock(event.into());
+        Recorded { position: version, stream: stream.clone(), version, event_id: Uuid::now_v7(), metadata, recorded_at: now, event }
+    }
+
+    #[test]
+    fn what_was_read_from_the_log_is_not_folded_onto_commands_that_began_meanwhile() {
+        let stream = StreamId::stock(&"raced".parse().unwrap());
+        let entity = Entity::<Stock>::unborn(stream.clone());
+        let context = Context::new(now(), "test");
+        let command = Command::Receive { quantity: 5, reference: "here".into() };
+        let Staging::Staged(staged) = entity.stage(&command, &context) else { panic!("it is not staged") };
+        let lineage = staged.held.lineage.clone();
+        staged.submitted();
+        // Another server was first. Who had begun to read the log while the state was stale learns of that now.
+        let elsewhere = || Tail { snapshot: None, events: vec![received(&stream, 1, 70), received(&stream, 2, 900)] };
+        entity.take_in(elsewhere());
+        lineage.sever();
+        entity.take_in(elsewhere());
+        let (state, version): (State, i64) = entity.committed();
+        assert_eq!((state.available(now()), version), (970, 2));
+    }
 }
