@@ -34,6 +34,8 @@ mod old_events;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod parked;
+#[cfg(test)]
 mod payments;
 #[cfg(test)]
 mod prepared_queries;
