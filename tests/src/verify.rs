@@ -58,8 +58,8 @@ async fn a_log_from_a_newer_program_is_refused_by_every_command() {
     ];
     for (statements, found, needed) in cases {
         sqlx::raw_sql(statements).execute(&mut newer).await.expect("what a newer program does");
-        let commands: [&[&str]; 4] =
-            [&["serve", "--listen", "127.0.0.1:0"], &["events"], &["verify"], &["import", "catalogue", "none.csv"]];
+        let commands: [&[&str]; 5] =
+            [&["serve", "--listen", "127.0.0.1:0"], &["events"], &["verify"], &["projections"], &["import", "catalogue", "none.csv"]];
         for command in commands {
             let output = merx(command).env("DATABASE_URL", &shop.database.url).output().expect("merx");
             let (told, errors) = said(&output);
