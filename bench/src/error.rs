@@ -30,6 +30,9 @@ pub enum Error {
     /// The log did not take something.
     #[error("the log: {0}")]
     Store(#[from] event_store::Error),
+    /// A read model can't be made.
+    #[error("a read model: {0}")]
+    Projection(#[from] projections::Error),
     /// JSON that can't be read or written.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),

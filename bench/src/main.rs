@@ -4,6 +4,7 @@
 //! - [`hot_sku`]: reservations of one SKU, beside a statement that locks its row
 //! - [`growth`]: the same on a shop's mix of streams, as the log grows
 //! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
+//! - [`rebuild`]: read models built anew from the log, beside a fold that commits each event by itself
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //!
 //! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -17,6 +18,7 @@ mod hot_sku;
 mod load;
 mod load_stream;
 mod random;
+mod rebuild;
 mod report;
 mod server;
 
@@ -66,6 +68,8 @@ enum Name {
     HotSku,
     /// Cold loads of streams of 10, 1,000 and 100,000 events.
     LoadStream,
+    /// Rebuilds of read models.
+    Rebuild,
     /// Whole checkouts over HTTP.
     Checkout,
 }
@@ -114,6 +118,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::Growth => on_postgres(arguments, async |server| growth::run(server, extent, arguments.growth).await).await,
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
         Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
+        Name::Rebuild => on_postgres(arguments, async |server| rebuild::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
     }
