@@ -100,7 +100,8 @@ pub async fn at_the_end(stage: &Stage, market: &Market) -> (Ledger, Verdict) {
     verdict.oversold.extend(ledger.miscounted());
     verdict.money = money(&mut connection, &ledger).await;
     let client = &market.clients[0];
-    verdict.stuck = orders_as_shown(client, &ledger).await;
+    verdict.stuck = parked(&mut connection).await;
+    verdict.stuck.extend(orders_as_shown(client, &ledger).await);
     verdict.oversold.extend(stock_as_shown(client, &ledger).await);
     verdict.lost.extend(verified(&stage.postgres.url, &ledger).await);
     (ledger, verdict)
@@ -130,6 +131,12 @@ async fn money(connection: &mut PgConnection, ledger: &Ledger) -> Vec<String> {
     let refunds: Vec<(String, String)> = sqlx::query_as(refunds).fetch_all(connection).await.expect("the refunds");
     let sums = |rows: Vec<(String, String)>| rows.into_iter().map(|(key, amount)| (key, amount.parse().expect("an amount"))).collect();
     unbalanced(sums(charges), sums(refunds), ledger)
+}
+
+/// Streams that a consumer gave up: no trouble is a reason for that.
+async fn parked(connection: &mut PgConnection) -> Vec<String> {
+    let parked = "select format('%s has parked %s at version %s: %s', consumer, stream_id, version, reason) from parked_streams";
+    sqlx::query_scalar(parked).fetch_all(connection).await.expect("the parked streams")
 }
 
 /// Money captured is money kept and money refunded: by the log, by the gateway, and by what was sold.
