@@ -10,12 +10,18 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{ledger::Ledger, market::Market, trouble::Stage};
-use crate::{client::Client, server::merx, shop::is_settled};
+use crate::{
+    client::{Answer, Client},
+    server::merx,
+    shop::is_settled,
+};
 
 /// Longer than an abandoned submission waits (15 s), a payment's deadline (10 s) and the leases of the dead (5 s) together.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const READY_LIMIT: Duration = Duration::from_mins(1);
 const SHOWN: usize = 10;
+/// More than a server has connections to find broken.
+const MOST_RETRIES: u32 = 30;
 const EXPLAINING_EVENTS: i64 = 60;
 
 /// Amounts by the charge they are of.
@@ -100,7 +106,8 @@ pub async fn at_the_end(stage: &Stage, market: &Market) -> (Ledger, Verdict) {
     verdict.oversold.extend(ledger.miscounted());
     verdict.money = money(&mut connection, &ledger).await;
     let client = &market.clients[0];
-    verdict.stuck = orders_as_shown(client, &ledger).await;
+    verdict.stuck = parked(&mut connection).await;
+    verdict.stuck.extend(orders_as_shown(client, &ledger).await);
     verdict.oversold.extend(stock_as_shown(client, &ledger).await);
     verdict.lost.extend(verified(&stage.postgres.url, &ledger).await);
     (ledger, verdict)
@@ -132,6 +139,12 @@ async fn money(connection: &mut PgConnection, ledger: &Ledger) -> Vec<String> {
     unbalanced(sums(charges), sums(refunds), ledger)
 }
 
+/// Streams that a consumer gave up: no trouble is a reason for that.
+async fn parked(connection: &mut PgConnection) -> Vec<String> {
+    let parked = "select format('%s has parked %s at version %s: %s', consumer, stream_id, version, reason) from parked_streams";
+    sqlx::query_scalar(parked).fetch_all(connection).await.expect("the parked streams")
+}
+
 /// Money captured is money kept and money refunded: by the log, by the gateway, and by what was sold.
 pub fn unbalanced(charges: Sums, refunds: Sums, ledger: &Ledger) -> Vec<String> {
     let mut at_gateway: HashMap<String, (Decimal, Decimal)> =
@@ -161,10 +174,34 @@ pub fn unbalanced(charges: Sums, refunds: Sums, ledger: &Ledger) -> Vec<String> 
     wrong
 }
 
+/// The answer to a GET. A connection that an outage has broken may be noticed only now, which is a 503 and `Retry-After`.
+async fn seen(client: &Client, path: &str, position: i64) -> Answer {
+    for _ in 0..MOST_RETRIES {
+        let answer = client.get_at(path, position).await;
+        if answer.status != 503 {
+            return answer.expect(200);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{path} is not answered, although all has settled");
+}
+
+/// Every order that is shown, by its id.
+async fn orders(client: &Client, position: i64) -> BTreeMap<String, Value> {
+    let (mut shown, mut cursor) = (BTreeMap::new(), String::new());
+    loop {
+        let page = seen(client, &format!("/v1/orders?limit=200{cursor}"), position).await;
+        shown.extend(page.items().iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order.clone())));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return shown,
+        }
+    }
+}
+
 /// The orders as a GET shows them: settled, each of them, and as the log has it.
 async fn orders_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
-    let shown: BTreeMap<String, Value> =
-        client.all("/v1/orders").await.into_iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order)).collect();
+    let shown = orders(client, ledger.head).await;
     let mut wrong = Vec::new();
     for (id, order) in &ledger.orders {
         let expected: &[&str] = match () {
@@ -189,7 +226,7 @@ async fn orders_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
 async fn stock_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
     for (sku, stock) in &ledger.stocks {
-        let shown = client.get_at(&format!("/v1/stock/{sku}"), ledger.head).await.expect(200);
+        let shown = seen(client, &format!("/v1/stock/{sku}"), ledger.head).await;
         if shown["on_hand"] != stock.on_hand {
             wrong.push(format!("{} of {sku} are on hand, and shown is {shown}", stock.on_hand));
         }
