@@ -32,6 +32,7 @@ const BATCH: i64 = 50_000;
 
 /// What may be asked of it.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[group(id = "growth")]
 pub struct Options {
     /// `growth`: events of the largest log; about 2 kB of disk for each, given back at the end.
     #[arg(long = "events", default_value_t = 10_000_000, value_parser = clap::value_parser!(i64).range(10_000..=20_000_000))]
