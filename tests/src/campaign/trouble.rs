@@ -110,7 +110,7 @@ impl Stage {
                 server.thaw();
             }
             Trouble::RestartPostgres => {
-                for _ in 0..random.u32(1..4) {
+                for _ in 0..random.u32(1..3) {
                     self.postgres.restart_immediately().await;
                     tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
                 }
