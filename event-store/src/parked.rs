@@ -1,6 +1,6 @@
 //! Streams that a consumer could not go on with. The rest of the log goes on without them, until an operator retries or skips them.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
 use event_schemas::{Recorded, Timestamp};
 use futures::FutureExt as _;
@@ -53,10 +53,7 @@ impl From<Undecodable> for Parked {
 
 /// The streams that a consumer has parked, as it knows them.
 #[derive(Debug, Clone, Default)]
-pub struct ParkedStreams {
-    /// The version from which on each is left out.
-    from: HashMap<String, i64>,
-}
+pub struct ParkedStreams(HashSet<String>);
 
 impl ParkedStreams {
     /// Those of `consumer`.
@@ -64,32 +61,31 @@ impl ParkedStreams {
     /// # Errors
     /// The database can't be reached.
     pub async fn read(connection: &mut PgConnection, consumer: &str) -> Result<Self, Error> {
-        let rows =
-            sqlx::query!("select stream_id, version from parked_streams where consumer = $1", consumer).fetch_all(connection).await?;
-        Ok(Self { from: rows.into_iter().map(|row| (row.stream_id, row.version)).collect() })
+        let streams = sqlx::query_scalar!("select stream_id from parked_streams where consumer = $1", consumer).fetch_all(connection);
+        Ok(Self(streams.await?.into_iter().collect()))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.from.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.from.is_empty()
+        self.0.is_empty()
     }
 
     /// Whether `stream` is parked.
     #[must_use]
     pub fn contains(&self, stream: &str) -> bool {
-        !self.from.is_empty() && self.from.contains_key(stream)
+        !self.0.is_empty() && self.0.contains(stream)
     }
 
     /// Takes those in that have been written.
     pub fn add(&mut self, parked: Vec<Parked>) {
-        self.from.extend(parked.into_iter().map(|parked| (parked.stream, parked.version)));
+        self.0.extend(parked.into_iter().map(|parked| parked.stream));
     }
 }
 
@@ -142,11 +138,11 @@ pub fn measure(consumer: &str, streams: usize) {
     metrics::gauge!("merx_parked_streams", "consumer" => consumer.to_owned()).set(u32::try_from(streams).unwrap_or(u32::MAX));
 }
 
-/// Takes the parked `stream` of `consumer` out, within the caller's transaction, which does its events; none where it is not parked.
+/// Takes the parked `stream` of `consumer` out, within the caller's transaction, which does its events.
 ///
 /// # Errors
-/// The database can't be reached.
-pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &str) -> Result<Option<Parked>, Error> {
+/// [`Error::NotParked`]; the database can't be reached.
+pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &str) -> Result<Parked, Error> {
     let row = sqlx::query!(
         r#"
         delete from parked_streams where consumer = $1 and stream_id = $2
@@ -157,13 +153,8 @@ pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &st
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Parked {
-        stream: row.stream_id,
-        position: row.position,
-        version: row.version,
-        event_type: row.event_type,
-        reason: row.reason,
-    }))
+    let row = row.ok_or_else(|| Error::NotParked { consumer: consumer.into(), stream: stream.into() })?;
+    Ok(Parked { stream: row.stream_id, position: row.position, version: row.version, event_type: row.event_type, reason: row.reason })
 }
 
 /// A parked stream and whose it is.
@@ -225,23 +216,22 @@ pub struct Mended {
     pub parked_again: Option<Parked>,
 }
 
-/// Takes what was left out of the parked `stream`, up to where its consumer stands, and has the consumer go on with it from there. All of it
-/// happens in the transaction that `connection` is in, for which the consumer waits; the caller commits it, or rolls it back after an error.
-/// `take` is given events in order, and answers with the first that can't be taken.
+/// Takes what was left out of the parked `stream`, up to `checkpoint`, where its consumer stands, and has the consumer go on with it from there.
+/// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits; the caller commits
+/// it, or rolls it back after an error. `take` is given events in order, and answers with the first that can't be taken.
 ///
 /// # Errors
 /// [`Error::NotParked`]; [`Error::StillBad`], where the same event can't be taken again; those of `take`; the database can't be reached.
 pub async fn mend<E: From<Error>>(
     store: &EventStore,
     connection: &mut PgConnection,
-    consumer: &str,
+    checkpoint: &Checkpoint,
     stream: &str,
     how: Mending,
     mut take: impl AsyncFnMut(&mut PgConnection, Vec<Arc<Recorded>>) -> Result<Option<Parked>, E>,
 ) -> Result<Mended, E> {
-    let not_parked = || Error::NotParked { consumer: consumer.into(), stream: stream.into() };
-    let checkpoint = Checkpoint::lock(connection, consumer).await?.ok_or_else(not_parked)?;
-    let was = take_out(connection, consumer, stream).await?.ok_or_else(not_parked)?;
+    let consumer = checkpoint.name.as_str();
+    let was = take_out(connection, consumer, stream).await?;
     let mut from = was.version + i64::from(how == Mending::Skip);
     let mut mended = Mended::default();
     while mended.parked_again.is_none() {

@@ -1,7 +1,7 @@
 //! What an operator does about a stream that a projection has parked.
 
 use event_store::{
-    EventStore,
+    Checkpoint, EventStore,
     parked::{self, Mended, Mending},
 };
 use sqlx::Connection as _;
@@ -20,11 +20,12 @@ use crate::{
 pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str, how: Mending) -> Result<Mended, Error> {
     let mut connection = connect(store, projection, LIVE_SCHEMA).await?;
     let mut transaction = connection.begin().await?;
-    let found = sqlx::query_scalar!("select version from checkpoints where name = $1 for update", projection.name());
-    if let Some(found) = found.fetch_optional(&mut *transaction).await?.filter(|found| *found != projection.version()) {
-        return Err(Error::OtherVersion { found, kept: projection.version() });
+    let not_parked = || event_store::Error::NotParked { consumer: projection.name().into(), stream: stream.into() };
+    let checkpoint = Checkpoint::lock(&mut transaction, projection.name()).await?.ok_or_else(not_parked)?;
+    if checkpoint.version != projection.version() {
+        return Err(Error::OtherVersion { found: checkpoint.version, kept: projection.version() });
     }
-    let mended = parked::mend(store, &mut transaction, projection.name(), stream, how, async |connection, events| {
+    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, async |connection, events| {
         Ok::<_, Error>(careful::apply(projection, connection, events).await?.pop())
     });
     let mended = mended.await?;

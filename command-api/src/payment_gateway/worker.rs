@@ -262,7 +262,7 @@ pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, eve
     let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
     let mut transaction = shop.store.pool().begin().await?;
     Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
-    parked::take_out(&mut transaction, NAME, stream).await?.ok_or_else(not_parked)?;
+    parked::take_out(&mut transaction, NAME, stream).await?;
     if how == Mending::Retry
         && let Some((_, order)) = stream.split_once('-')
     {

@@ -251,8 +251,10 @@ async fn take_subject(shop: &Shop, events: Vec<Arc<Recorded>>) -> Result<(Change
 pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, event_store::Error> {
     let store: &EventStore = &shop.store;
     let mut transaction = store.pool().begin().await?;
+    let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
+    let checkpoint = Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
     let mut wanted = Changes::default();
-    let mended = parked::mend(store, &mut transaction, NAME, stream, how, async |_, events| {
+    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, async |_, events| {
         let (changes, mut parked) = take_subject(shop, events).await?;
         wanted.merge(changes);
         Ok::<_, event_store::Error>(parked.pop())
