@@ -1,7 +1,5 @@
 //! Whole journeys over HTTP, from the empty cart to the confirmed order, against the real `merx serve` with its embedded Postgres.
 
-mod http;
-mod process;
 mod shop;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -12,17 +10,17 @@ use crate::{
     Extent,
     error::Error,
     load::{Latencies, Load, drive},
+    process::Merx,
     report::{Report, Run},
 };
-use process::Merx;
 use shop::{Buyer, Shop};
 
 /// How checkouts are measured.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The program to measure at `checkout`; by default the `merx` beside this program.
+    /// The program to measure at `checkout`, `end-to-end` and `failover`; by default the `merx` beside this program.
     #[arg(long)]
-    merx: Option<PathBuf>,
+    pub merx: Option<PathBuf>,
     /// Buyers at one time at `checkout`.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     buyers: u16,
@@ -39,7 +37,7 @@ pub struct Options {
 
 /// Measures checkouts; fails where an order is not confirmed or stock does not add up.
 pub async fn run(options: &Options, extent: Extent) -> Result<Report, Error> {
-    let merx = Merx::start(options.merx.clone()).await?;
+    let merx = Merx::start(options.merx.as_deref(), &[], &[]).await?;
     let shop = Arc::new(Shop::open(&merx, usize::from(options.products)).await?);
     let mut buyers = Vec::new();
     for seed in 0..options.buyers {

@@ -6,17 +6,23 @@
 //! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
 //! - [`rebuild`]: read models built anew from the log, beside a fold that commits each event by itself
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
+//! - [`freshness`]: from the accepted command to the read model, on the log and over Kafka, and while a publisher is killed
+//! - [`publish`]: a backlog of events to Kafka
 //!
-//! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
+//! They share [`server`] (a throw-away Postgres), [`kafka`] (a throw-away broker), [`process`] (a server), [`http`], [`load`] (callers in a closed loop), [`cpu`] and [`report`].
 
 mod append;
 mod checkout;
 mod cpu;
 mod error;
+mod freshness;
 mod growth;
 mod hot_sku;
+mod http;
+mod kafka;
 mod load;
 mod load_stream;
+mod process;
 mod random;
 mod rebuild;
 mod report;
@@ -72,6 +78,10 @@ enum Name {
     Rebuild,
     /// Whole checkouts over HTTP.
     Checkout,
+    /// From the accepted command to the read model, on the log and over Kafka.
+    EndToEnd,
+    /// The longest that readers wait while the leading publisher is killed.
+    Failover,
 }
 
 /// How much is measured.
@@ -120,6 +130,11 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
         Name::Rebuild => on_postgres(arguments, async |server| rebuild::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
+        Name::EndToEnd => Signals::listen()?.or(freshness::end_to_end::run(arguments.checkout.merx.as_deref(), extent)).await,
+        Name::Failover => {
+            let program = arguments.checkout.merx.as_deref();
+            on_postgres(arguments, async |server| freshness::failover::run(server, program, extent).await).await
+        }
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
     }
 }

@@ -67,6 +67,11 @@ impl Server {
         Ok(self.options.clone().database(&name))
     }
 
+    /// The URL of a database of [`Self::database`], for other programs.
+    pub fn url(&self, name: &str) -> String {
+        self.options.clone().database(&database_name(name)).to_url_lossy().to_string()
+    }
+
     /// Writes out what turns before have left, so that each turn begins alike.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         sqlx::query("checkpoint").execute(&mut self.connect().await?).await?;

@@ -28,6 +28,8 @@ mod history;
 #[cfg(test)]
 mod importing;
 #[cfg(test)]
+mod kafka;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod old_events;
@@ -47,5 +49,7 @@ mod server;
 mod several_servers;
 #[cfg(test)]
 mod shop;
+#[cfg(test)]
+mod topics;
 #[cfg(test)]
 mod verify;

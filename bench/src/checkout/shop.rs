@@ -12,11 +12,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{
+use crate::{
+    error::Error,
     http::{Connection, Request, Response},
+    load::Caller,
     process::Merx,
+    random::Random,
 };
-use crate::{error::Error, load::Caller, random::Random};
 
 /// Units that too many buyers want at the end.
 pub const SCARCE: u64 = 100;
@@ -70,10 +72,10 @@ impl Shop {
         let price = json!({"amount": "12.50", "currency": "GBP"});
         let product = json!({"sku": sku, "title": format!("Product {sku}"), "price": price}).to_string();
         let bearer = Some(self.key.as_str());
-        connection.send(Request { method: "POST", path: "/v1/products", bearer, body: Some(&product) }).await?.expect(201)?;
+        connection.send(Request { method: "POST", path: "/v1/products", bearer, body: Some(&product), min_position: None }).await?.expect(201)?;
         let receipt = json!({"quantity": quantity, "reference": "bench"}).to_string();
         let path = format!("/v1/stock/{sku}/receipts");
-        connection.send(Request { method: "POST", path: &path, bearer, body: Some(&receipt) }).await?.expect(201)?;
+        connection.send(Request { method: "POST", path: &path, bearer, body: Some(&receipt), min_position: None }).await?.expect(201)?;
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl Shop {
         let path = format!("/v1/stock/{sku}");
         let started = Instant::now();
         loop {
-            let answer = connection.send(Request { method: "GET", path: &path, bearer: Some(&self.key), body: None }).await?;
+            let answer = connection.send(Request { method: "GET", path: &path, bearer: Some(&self.key), body: None, min_position: None }).await?;
             let stock: Stock = serde_json::from_slice(&answer.expect(200)?)?;
             if stock == (Stock { on_hand: left, reserved: 0, available: left }) {
                 return Ok(());
@@ -212,7 +214,7 @@ impl Buyer {
     }
 
     async fn send(&mut self, method: &'static str, path: &str, bearer: Option<&str>, body: Option<&str>) -> Result<Response, Error> {
-        self.connection.send(Request { method, path, bearer, body }).await
+        self.connection.send(Request { method, path, bearer, body, min_position: None }).await
     }
 }
 

@@ -5,6 +5,10 @@
 //! follows from its seed (not how the threads of seven processes take turns). `MERX_CAMPAIGN_ROUNDS` and `MERX_CAMPAIGN_SEED` say how many
 //! rounds there are and from which seed on; `script/campaign ROUNDS [SEED]` builds and runs it.
 //!
+//! A second campaign has each role in processes of its own and Kafka between them: publishers, projectors, payment workers, process managers and
+//! command-apis are killed and frozen, Kafka and Postgres restarted; what then stands on the topics is compared with the log (`topics`).
+//! `script/campaign --kafka ROUNDS [SEED]` runs it.
+//!
 //! - `trouble`: what happens to servers and Postgres; `postgres`, `proxy`: the means to it
 //! - `market`: buyers and warehouse workers; `book`: what they were told
 //! - `ledger`, `stock`: what the log says; `verdict`: whether that is what should be; `rebuild`: whether the read models are what a rebuild makes
@@ -42,12 +46,31 @@ use self::{
 };
 use crate::{
     database::skipped,
+    kafka::Kafka,
     server::{Launch, Server},
     shop::room_for,
+    topics,
 };
 
 const ROUNDS: u64 = 20;
 const FIRST_SEED: u64 = 1;
+/// Over Kafka, so that within one campaign each of four troubles comes twice.
+const KAFKA_ROUNDS: u64 = 8;
+/// What its processes do: the first two answer clients.
+const KAFKA_ROLES: [&str; 10] = [
+    "command-api,query-api",
+    "command-api,query-api",
+    "publisher",
+    "projector",
+    "payment-worker",
+    "process-manager",
+    "publisher",
+    "projector",
+    "payment-worker",
+    "process-manager",
+];
+const TOPIC_PREFIX: &str = "shop";
+const PARTITIONS: &str = "4";
 const SEASON_ROUNDS: u64 = 10;
 const BUYERS: u64 = 10;
 /// How much longer buyers go on after the trouble is over.
@@ -68,6 +91,8 @@ struct Figures {
     cuts: (u64, u64),
     /// Rows that were compared with those of a rebuild.
     rows: usize,
+    /// Events that were found on their topics, and messages that came more than once.
+    published: (usize, usize),
 }
 
 impl Figures {
@@ -75,9 +100,13 @@ impl Figures {
     fn line(&self) -> String {
         let troubles: Vec<_> = self.troubles.iter().map(|(trouble, times)| format!("{trouble} {times}")).collect();
         let refused: Vec<_> = self.refused.iter().map(|(code, times)| format!("{code} {times}")).collect();
+        let published = match self.published {
+            (0, _) => String::new(),
+            (events, repeated) => format!("; {events} events on their topics, in order, and {repeated} repetitions"),
+        };
         format!(
             "campaign: {} rounds ({}), {} events, {} acknowledged writes, {} orders; {} tries unanswered, {} answers lost and {} messages \
-             halved by the proxy, refused: {}; acknowledged events lost: 0, orders stuck: 0, units oversold: 0, payments that don't add up: 0, rows that differ from a rebuild: 0 of {}",
+             halved by the proxy, refused: {}; acknowledged events lost: 0, orders stuck: 0, units oversold: 0, payments that don't add up: 0, rows that differ from a rebuild: 0 of {}{published}",
             self.rounds,
             troubles.join(", "),
             self.events,
@@ -116,38 +145,68 @@ fn asked(name: &str, otherwise: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_stuck_or_oversold_whatever_happens_to_servers_and_postgres() {
+    campaign(Kind::Servers, asked("MERX_CAMPAIGN_ROUNDS", ROUNDS)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_repeated_or_reordered_over_kafka_whatever_crashes() {
+    campaign(Kind::RolesOverKafka, asked("MERX_KAFKA_CAMPAIGN_ROUNDS", KAFKA_ROUNDS)).await;
+}
+
+/// What processes there are, and what is between them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Servers of every role, which read the log.
+    Servers,
+    /// Each role in processes of its own, over Kafka.
+    RolesOverKafka,
+}
+
+async fn campaign(kind: Kind, rounds: u64) {
     // It needs no server for tests, but who has none has perhaps no Postgres at all.
-    if std::env::var_os("MERX_TEST_DATABASE_URL").is_none() && std::env::var_os("MERX_CAMPAIGN_ROUNDS").is_none() {
-        return skipped("MERX_TEST_DATABASE_URL or MERX_CAMPAIGN_ROUNDS");
+    if std::env::var_os("MERX_TEST_DATABASE_URL").is_none() && std::env::var_os("MERX_CAMPAIGN_SEED").is_none() {
+        return skipped("MERX_TEST_DATABASE_URL or MERX_CAMPAIGN_SEED");
     }
-    let (rounds, first) = (asked("MERX_CAMPAIGN_ROUNDS", ROUNDS), asked("MERX_CAMPAIGN_SEED", FIRST_SEED));
+    let first = asked("MERX_CAMPAIGN_SEED", FIRST_SEED);
     let (mut figures, started) = (Figures::default(), Instant::now());
     let mut seed = first;
     while seed < first + rounds {
         let after = (seed + SEASON_ROUNDS).min(first + rounds);
-        season(seed..after, &mut figures).await;
+        if !season(kind, seed..after, &mut figures).await {
+            return;
+        }
         seed = after;
     }
     told(&format!("{}, in {} s", figures.line(), started.elapsed().as_secs()));
 }
 
-/// Rounds with these seeds, on a new Postgres.
-async fn season(seeds: std::ops::Range<u64>, figures: &mut Figures) {
-    // Every second one has three servers.
-    let servers = if (seeds.start / SEASON_ROUNDS).is_multiple_of(2) { 2 } else { 3 };
-    let _room = room_for(servers).await;
+/// Rounds with these seeds, on a new Postgres; not where there is no Kafka to be had.
+async fn season(kind: Kind, seeds: std::ops::Range<u64>, figures: &mut Figures) -> bool {
     let mut doing = Doing { what: format!("before seed {}", seeds.start) };
-    let stage = open(servers, seeds.start).await;
+    // Of servers, every second one has three; processes of one role are small.
+    let servers = if kind == Kind::RolesOverKafka || !(seeds.start / SEASON_ROUNDS).is_multiple_of(2) { 3 } else { 2 };
+    let _room = room_for(servers).await;
+    let stage = match kind {
+        Kind::Servers => open(servers, seeds.start).await,
+        Kind::RolesOverKafka => match open_over_kafka(seeds.start).await {
+            Some(stage) => stage,
+            None => return false,
+        },
+    };
     let book = Arc::new(Book::new(seeds.start));
     let mut clients = Vec::new();
-    for server in &stage.servers {
+    let answering = if kind == Kind::Servers { stage.servers.len() } else { 2 };
+    for server in &stage.servers[..answering] {
         clients.push(server.lock().await.client());
     }
     let mut market = Market::open(clients, book.clone()).await;
     let mut ledger = Ledger::default();
     for seed in seeds.clone() {
         let mut random = fastrand::Rng::with_seed(seed);
-        let troubles = Trouble::chosen(seed, &mut random, stage.postgres.can_be_filled());
+        let troubles = match kind {
+            Kind::Servers => Trouble::chosen(seed, &mut random, stage.postgres.can_be_filled()),
+            Kind::RolesOverKafka => Trouble::chosen_over_kafka(seed, &mut random),
+        };
         let names: Vec<_> = troubles.iter().map(ToString::to_string).collect();
         let round = format!("round {}, seed {seed}: {}", figures.rounds + 1, names.join(" and "));
         doing.what = format!("{round} (its season has the seeds {} to {}: MERX_CAMPAIGN_SEED)", seeds.start, seeds.end - 1);
@@ -173,7 +232,13 @@ async fn season(seeds: std::ops::Range<u64>, figures: &mut Figures) {
         verdict.differing = compared.differing;
     }
     verdict.pass();
+    if let Some(kafka) = &stage.kafka {
+        let compared = topics::compare(&kafka.brokers, TOPIC_PREFIX, &mut stage.postgres.connect().await).await;
+        compared.pass();
+        figures.published = (figures.published.0 + compared.events, figures.published.1 + compared.repeated);
+    }
     figures.count(&stage, &book, &ledger);
+    true
 }
 
 impl Figures {
@@ -198,7 +263,20 @@ async fn open(servers: u32, seed: u64) -> Stage {
     for _ in 0..servers {
         running.push(Mutex::new(Server::start(launch.clone()).await));
     }
-    Stage { postgres, proxy, servers: running }
+    Stage { postgres, proxy, servers: running, kafka: None }
+}
+
+async fn open_over_kafka(seed: u64) -> Option<Stage> {
+    let kafka = Kafka::start().await?;
+    let postgres = Postgres::start().await;
+    let proxy = Proxy::start(postgres.port(), seed).await;
+    let launch = Launch::on_database(&postgres.url_through(proxy.port)).set("MERX_PAYMENT_DEADLINE_S", PAYMENT_DEADLINE_S);
+    let launch = launch.set("KAFKA_BROKERS", &kafka.brokers).set("KAFKA_TOPIC_PREFIX", TOPIC_PREFIX).set("KAFKA_PARTITIONS", PARTITIONS);
+    let mut running = Vec::new();
+    for roles in KAFKA_ROLES {
+        running.push(Mutex::new(Server::start(launch.clone().argument("--role", roles)).await));
+    }
+    Some(Stage { postgres, proxy, servers: running, kafka: Some(kafka) })
 }
 
 /// Buyers buy, the troubles happen, and some time later everybody has got an answer.

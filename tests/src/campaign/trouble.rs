@@ -17,7 +17,7 @@ use super::{
     postgres::Postgres,
     proxy::Proxy,
 };
-use crate::{server::Server, shop::unique};
+use crate::{kafka::Kafka, server::Server, shop::unique};
 
 /// Longer than any lease (5 s).
 const FREEZE_TIME: Duration = Duration::from_millis(6_500);
@@ -44,6 +44,8 @@ pub enum Trouble {
     FillDisk,
     /// Both servers write to one SKU and one cart as fast as they can.
     Fight,
+    /// Kafka is restarted, or killed with -9 and started again after a while.
+    RestartKafka,
 }
 
 impl fmt::Display for Trouble {
@@ -55,6 +57,7 @@ impl fmt::Display for Trouble {
             Self::CutConnections => "cut connections",
             Self::FillDisk => "full disk",
             Self::Fight => "fight",
+            Self::RestartKafka => "Kafka's restart",
         })
     }
 }
@@ -79,6 +82,23 @@ impl Trouble {
         }
         chosen
     }
+
+    /// The same where roles are processes and Kafka is between them: four seeds in a row have each as their first, and what is killed or frozen
+    /// first goes round ([`victim`]).
+    pub fn chosen_over_kafka(seed: u64, random: &mut fastrand::Rng) -> Vec<Self> {
+        const FIRST: [Trouble; 4] = [Trouble::Kill, Trouble::Freeze, Trouble::RestartKafka, Trouble::RestartPostgres];
+        let first = FIRST[usize::try_from(seed % 4).expect("below four")];
+        let seconds = [Self::Kill, Self::RestartKafka, Self::RestartPostgres, Self::CutConnections];
+        let second = seconds[random.usize(0..seconds.len())];
+        // A frozen process that is killed meanwhile would not go on late.
+        let is_apart = second == first || (first, second) == (Self::Freeze, Self::Kill);
+        if random.bool() && !is_apart { vec![first, second] } else { vec![first] }
+    }
+}
+
+/// Which of so many processes a seed kills or freezes first: each in turn.
+fn victim(seed: u64, processes: usize) -> usize {
+    usize::try_from(seed / 4).expect("a seed") % processes
 }
 
 /// What troubles happen to.
@@ -86,6 +106,7 @@ pub struct Stage {
     pub postgres: Postgres,
     pub proxy: Proxy,
     pub servers: Vec<Mutex<Server>>,
+    pub kafka: Option<Kafka>,
 }
 
 impl Stage {
@@ -98,13 +119,13 @@ impl Stage {
                 futures::future::join_all(self.servers.iter().map(|server| kill(server, Duration::ZERO))).await;
             }
             Trouble::Kill => {
-                for _ in 0..random.u32(1..4) {
-                    let server = &self.servers[random.usize(0..self.servers.len())];
-                    kill(server, Duration::from_millis(random.u64(0..1_500))).await;
+                for nth in 0..random.u32(1..4) {
+                    let chosen = if nth == 0 { victim(seed, self.servers.len()) } else { random.usize(0..self.servers.len()) };
+                    kill(&self.servers[chosen], Duration::from_millis(random.u64(0..1_500))).await;
                 }
             }
             Trouble::Freeze => {
-                let server = self.servers[random.usize(0..self.servers.len())].lock().await;
+                let server = self.servers[victim(seed, self.servers.len())].lock().await;
                 server.freeze();
                 tokio::time::sleep(FREEZE_TIME).await;
                 server.thaw();
@@ -118,6 +139,18 @@ impl Stage {
             Trouble::CutConnections => self.cut_connections(&mut random).await,
             Trouble::FillDisk => self.fill_disk(market).await,
             Trouble::Fight => fight(market, seed).await,
+            Trouble::RestartKafka => self.restart_kafka(&mut random).await,
+        }
+    }
+
+    async fn restart_kafka(&self, random: &mut fastrand::Rng) {
+        let kafka = self.kafka.as_ref().expect("a campaign over Kafka");
+        if random.bool() {
+            kafka.restart().await;
+        } else {
+            kafka.kill().await;
+            tokio::time::sleep(Duration::from_millis(random.u64(0..4_000))).await;
+            kafka.start_again().await;
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub bearer: Option<&'a str>,
     /// JSON to send.
     pub body: Option<&'a str>,
+    /// `Merx-Min-Position`.
+    pub min_position: Option<i64>,
 }
 
 /// An answer.
@@ -42,6 +44,8 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status.
     pub status: u16,
+    /// `Merx-Position`.
+    pub position: Option<i64>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -77,12 +81,15 @@ impl Connection {
         }
     }
 
-    fn write(&mut self, Request { method, path, bearer, body }: Request<'_>) {
+    fn write(&mut self, Request { method, path, bearer, body, min_position }: Request<'_>) {
         self.request.clear();
         // Writing to a String can't fail.
         let _ = write!(self.request, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
         if let Some(bearer) = bearer {
             let _ = write!(self.request, "authorization: Bearer {bearer}\r\n");
+        }
+        if let Some(position) = min_position {
+            let _ = write!(self.request, "merx-min-position: {position}\r\n");
         }
         if let Some(body) = body {
             let _ = write!(self.request, "content-type: application/json\r\ncontent-length: {}\r\n", body.len());
@@ -95,10 +102,10 @@ impl Connection {
         self.stream.write_all(self.request.as_bytes()).await?;
         self.received.clear();
         loop {
-            if let Some(Head { status, body_from, body_len }) = Head::parse(&self.received)?
+            if let Some(Head { status, position, body_from, body_len }) = Head::parse(&self.received)?
                 && self.received.len() >= body_from + body_len
             {
-                return Ok(Response { status, body: self.received[body_from..body_from + body_len].to_vec() });
+                return Ok(Response { status, position, body: self.received[body_from..body_from + body_len].to_vec() });
             }
             if self.received.len() > MOST_BYTES {
                 return Err(malformed("the answer is too long"));
@@ -113,6 +120,7 @@ impl Connection {
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
+    position: Option<i64>,
     /// How many bytes stand before the body.
     body_from: usize,
     body_len: usize,
@@ -126,14 +134,17 @@ impl Head {
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| malformed("no status"))?;
+        let mut position = None;
         let mut body_len = (status == 204 || status == 304).then_some(0);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 body_len = value.trim().parse().ok();
+            } else if name.eq_ignore_ascii_case("merx-position") {
+                position = value.trim().parse().ok();
             }
         }
         let body_len = body_len.ok_or_else(|| malformed("a body of unknown length"))?;
-        Ok(Some(Self { status, body_from: end + 4, body_len }))
+        Ok(Some(Self { status, position, body_from: end + 4, body_len }))
     }
 }
 
@@ -147,9 +158,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_once_its_head_is_there() {
-        let answer = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\nMerx-Position: 7\r\n\r\n{}";
         assert_eq!(Head::parse(&answer[..40]).unwrap(), None);
-        assert_eq!(Head::parse(answer).unwrap(), Some(Head { status: 201, body_from: answer.len() - 2, body_len: 2 }));
+        assert_eq!(Head::parse(answer).unwrap(), Some(Head { status: 201, position: Some(7), body_from: answer.len() - 2, body_len: 2 }));
     }
 
     #[test]

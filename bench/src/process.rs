@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,15 +17,17 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::http::{Connection, Request};
-use crate::error::Error;
+use crate::{
+    error::Error,
+    http::{Connection, Request},
+};
 
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What would make it use something else than what it brings along.
-const UNSET: [&str; 8] =
-    ["DATABASE_URL", "KAFKA_BROKERS", "MEILI_URL", "MEILI_KEY", "MERX_LISTEN", "MERX_DATA_DIR", "MERX_PAYMENT_DEADLINE_S", "RUST_LOG"];
+const UNSET: [&str; 10] =
+    ["DATABASE_URL", "KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_PARTITIONS", "MEILI_URL", "MEILI_KEY", "MERX_LISTEN", "MERX_DATA_DIR", "MERX_PAYMENT_DEADLINE_S", "RUST_LOG"];
 
 /// A server, which is stopped and whose data is removed when this is dropped.
 pub struct Merx {
@@ -36,10 +38,10 @@ pub struct Merx {
 }
 
 impl Merx {
-    /// Starts `program`, by default the `merx` beside this program, and waits until it is ready.
-    pub async fn start(program: Option<PathBuf>) -> Result<Self, Error> {
+    /// Starts `program`, by default the `merx` beside this program, with more `arguments` and `settings`, and waits until it is ready.
+    pub async fn start(program: Option<&Path>, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self, Error> {
         let program = match program {
-            Some(program) => program,
+            Some(program) => program.to_owned(),
             None => std::env::current_exe().map_err(|error| Error::io("looking for merx", error))?.with_file_name("merx"),
         };
         let folder = TempDir::with_prefix("merx-bench-").map_err(|error| Error::io("making a temporary folder", error))?;
@@ -53,6 +55,7 @@ impl Merx {
         }
         command.env("MERX_RATE_LIMIT", "0").env("MERX_ADMIN_KEY", &key).stdin(Stdio::null());
         command.arg("serve").arg("--listen").arg(address.to_string()).arg("--data-dir").arg(folder.path().join("data"));
+        command.args(arguments).envs(settings.iter().copied());
         command.stdout(said.try_clone().map_err(starting)?).stderr(said);
         // In a group of its own: Ctrl-C is for the benchmark, which then stops it.
         let child = command.process_group(0).spawn().map_err(starting)?;
@@ -90,6 +93,12 @@ impl Merx {
         Err(self.failed("it did not stop within a minute"))
     }
 
+    /// Ends it as a crash would.
+    pub fn kill(mut self) -> Result<(), Error> {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(drop).map_err(|error| Error::io("killing merx", error))
+    }
+
     async fn until_ready(&mut self) -> Result<(), Error> {
         let started = Instant::now();
         while started.elapsed() < START_LIMIT {
@@ -106,7 +115,7 @@ impl Merx {
 
     async fn is_ready(&self) -> Result<bool, Error> {
         let mut connection = Connection::open(self.address).await?;
-        let answer = connection.send(Request { method: "GET", path: "/readyz", bearer: None, body: None }).await?;
+        let answer = connection.send(Request { method: "GET", path: "/readyz", bearer: None, body: None, min_position: None }).await?;
         Ok(answer.status == 200)
     }
 
