@@ -8,15 +8,14 @@ mod thread;
 use std::{collections::BTreeMap, sync::Arc};
 
 use event_schemas::Recorded;
-use rdkafka::{
-    ClientConfig,
-    consumer::{BaseConsumer, Consumer as _},
-};
+use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Settings, places::Part};
 use crate::{Error, feed::Undecodable};
 use thread::{Context, Pump};
+
+pub use thread::MOST_MESSAGES;
 
 /// How many arrivals wait at most to be taken; each has up to [`thread::MOST_MESSAGES`] messages.
 const WAITING: usize = 16;

@@ -272,7 +272,10 @@ impl Pump {
             }
             let partitions = found.partitions().len();
             if partitions < self.partitions {
-                return Err(topics(format!("the topic {topic} has {partitions} partitions, and KAFKA_PARTITIONS says {}", self.partitions)));
+                return Err(topics(format!(
+                    "the topic {topic} has {partitions} partitions, and KAFKA_PARTITIONS says {}",
+                    self.partitions
+                )));
             }
         }
         self.consumer.context().reason.lock().take();
