@@ -11,7 +11,7 @@ use metrics::gauge;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Projection as _, all};
+use crate::{Error, all};
 
 /// How often checkpoints are moved while any of them lacks something.
 const INTERVAL: Duration = Duration::from_millis(12);
