@@ -159,8 +159,8 @@ impl Flight {
         }
         inner.reported = inner.acknowledged;
         let Inner { places, moved, acknowledged, .. } = &mut *inner;
-        let moved =
-            moved.iter_mut().enumerate().filter(|(_, moved)| std::mem::take(*moved)).map(|(place, _)| (place, places[place])).collect();
+        let changed = moved.iter_mut().zip(places.iter()).enumerate();
+        let moved = changed.filter_map(|(nth, (moved, place))| std::mem::take(moved).then_some((nth, *place))).collect();
         Some(Progress { position: *acknowledged, moved })
     }
 }
