@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -21,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Arrival, Arrived, What};
 use crate::kafka::{
     Settings,
+    client::{self, Complaint},
     message::{self, Received},
     places::Part,
 };
@@ -38,25 +38,22 @@ const REFUSAL_TIME: Duration = Duration::from_secs(10);
 /// What librdkafka calls.
 pub struct Context {
     out: mpsc::Sender<Arrival>,
-    /// The newest global error, in words.
-    reason: Mutex<Option<String>>,
+    complaint: Complaint,
 }
 
 impl Context {
     pub fn new(out: mpsc::Sender<Arrival>) -> Self {
-        Self { out, reason: Mutex::new(None) }
+        Self { out, complaint: Complaint::default() }
     }
 }
 
 impl ClientContext for Context {
-    // That Kafka is away is said once, by whoever reads.
-    fn log(&self, _: RDKafkaLogLevel, fac: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", fac, message);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
-        *self.reason.lock() = Some(reason.to_owned());
+        self.complaint.note(&error, reason);
     }
 }
 
@@ -225,8 +222,7 @@ impl Pump {
     fn note(&mut self, error: &KafkaError) {
         tracing::debug!(%error, "Kafka said that something went wrong");
         if is_refusal(error) {
-            let told = self.consumer.context().reason.lock().clone();
-            self.refused = Some((told.unwrap_or_else(|| error.to_string()), Instant::now()));
+            self.refused = Some((self.consumer.context().complaint.or(error), Instant::now()));
         }
         self.is_there();
     }
@@ -278,13 +274,12 @@ impl Pump {
                 )));
             }
         }
-        self.consumer.context().reason.lock().take();
+        self.consumer.context().complaint.forget();
         Ok(())
     }
 
     fn unreachable(&self, error: &KafkaError) -> Away {
-        let told = self.consumer.context().reason.lock().clone();
-        let why = told.unwrap_or_else(|| error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()));
+        let why = self.consumer.context().complaint.or(error);
         Away { kind: Kind::Unreachable, reason: format!("Kafka can't be reached at {}: {why}", self.brokers) }
     }
 }
