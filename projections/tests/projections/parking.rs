@@ -10,7 +10,7 @@ use event_store::{
     EventStore,
     parked::{self, Mending},
 };
-use projections::{Applied, Error, Projection, catch_up, mend::mend, rebuild};
+use projections::{Applied, Error, Projection, Source, catch_up, mend::mend, rebuild};
 use serde_json::json;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -132,7 +132,7 @@ async fn a_worker_at_work_learns_that_a_stream_is_not_parked_any_more() {
     let (store, shutdown) = (open(&database).await, CancellationToken::new());
     let code = Superstitious::new();
     let projection: Arc<dyn Projection> = code.clone();
-    let worker = tokio::spawn(projections::run(store.clone(), projection.clone(), uuid::Uuid::now_v7(), shutdown.clone()));
+    let worker = tokio::spawn(projections::run(store.clone(), projection.clone(), Source::Log, uuid::Uuid::now_v7(), shutdown.clone()));
     let mut log = receipts(&[("A", 13), ("A", 1)]);
     log.append_to(&store).await;
     while parked_streams(&database).await.is_empty() {
