@@ -56,6 +56,8 @@ pub async fn connect(store: &EventStore, projection: &dyn Projection, schema: &s
     let options = options.application_name(&format!("merx projection {}", projection.name())).options([
         ("search_path", format!("{schema},public").as_str()),
         ("synchronous_commit", "off"),
+        // A server that is frozen in the middle of a batch holds up the others no longer than this.
+        ("idle_in_transaction_session_timeout", "8s"),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
