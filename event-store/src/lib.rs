@@ -5,6 +5,7 @@
 //! - [`tails`]: what streams have got since a version, read for many at once
 //! - [`snapshots`]: states of long streams, kept so that loading them is cheap
 //! - [`feed`]: the log as an ordered source for consumers
+//! - [`kafka`]: the log on Kafka: topics, messages, and the publisher
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`parked`]: the streams that it had to leave behind
@@ -19,6 +20,7 @@ pub mod checkpoint;
 mod decode;
 pub mod feed;
 pub mod hash;
+pub mod kafka;
 pub mod lease;
 mod lineage;
 pub mod parked;
@@ -85,6 +87,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Kafka can't be used.
+    #[error("{0}")]
+    Kafka(String),
     /// The database refused for a reason that is our bug.
     #[error("the database refused: {0}")]
     Refused(String),
@@ -94,7 +99,7 @@ impl Error {
     /// Whether the same may well succeed in a moment: it is not about what was asked.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_))
+        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_) | Self::Kafka(_))
     }
 }
 
