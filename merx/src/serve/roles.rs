@@ -69,14 +69,7 @@ impl Kafka {
 }
 
 /// Starts the workers of `roles` as `holder` of their leases; they end after `stopping`.
-pub fn start(
-    roles: &[Role],
-    shop: &Shop,
-    holder: Uuid,
-    kafka: Option<&Kafka>,
-    stopping: &CancellationToken,
-    workers: &mut JoinSet<()>,
-) {
+pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, stopping: &CancellationToken, workers: &mut JoinSet<()>) {
     for role in roles {
         match role {
             Role::QueryApi => {}
