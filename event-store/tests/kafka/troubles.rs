@@ -59,10 +59,7 @@ async fn wrong_brokers_are_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_with_too_few_partitions_is_named_and_more_are_left_alone() {
     let Some(database) = Database::make().await else { return };
-    let kafka = Kafka::make(3);
     let store = database.store().await;
-    let few = Publisher::start(&store, kafka.settings.clone());
-    few.stop().await;
     let prepare = Kafka::make(3);
     // Topics of three partitions are there, whoever made them.
     let making = Database::make().await.unwrap();
