@@ -23,10 +23,15 @@ use tokio::{
 use crate::{
     Queries,
     answer::{At, Read},
+    error::Error,
 };
 
 /// How long a request waits at most.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The most connections that a request finds broken before it gives up.
+const MOST_BROKEN: u32 = 16;
+/// How long it takes at most until a broken connection is found to be one: what takes longer is an outage.
+const BROKEN_LIMIT: Duration = Duration::from_millis(500);
 /// How often the checkpoints are read while somebody waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -99,7 +104,7 @@ impl Queries {
         of: &[&str],
         read: impl Fn() -> F,
     ) -> Result<At<T>, Problem> {
-        let mut answer = read().await?;
+        let mut answer = answered(&read).await?;
         let Some(min) = min.0.filter(|min| *min > answer.position) else { return Ok(answer) };
         self.head_from(MinPosition(Some(min))).await?;
         let deadline = Instant::now() + PATIENCE;
@@ -107,7 +112,7 @@ impl Queries {
             if !self.checkpoints.reach(of, min, deadline).await {
                 return Err(not_yet_visible(answer.position));
             }
-            answer = read().await?;
+            answer = answered(&read).await?;
         }
         Ok(answer)
     }
@@ -116,12 +121,68 @@ impl Queries {
     pub(crate) async fn head_from(&self, min: MinPosition) -> Result<i64, Problem> {
         let known = self.store.known_head();
         let Some(min) = min.0.filter(|min| *min > known) else { return Ok(known) };
-        let head = self.store.head().await.map_err(crate::error::Error::from)?;
+        let head = self.store.head().await.map_err(Error::from)?;
         if min > head { Err(MinPosition::beyond_head(head)) } else { Ok(head) }
     }
+}
+
+/// What `read` answers. An outage breaks every connection that was open, and each is found broken only when it is used: whoever gets one
+/// asks again, so that clients see no more of an outage than the outage.
+async fn answered<T, F: Future<Output = Read<T>>>(read: impl Fn() -> F) -> Read<T> {
+    let asked_at = Instant::now();
+    for _ in 0..MOST_BROKEN {
+        match read().await {
+            Err(Error::Store(event_store::Error::Unavailable(_))) if asked_at.elapsed() < BROKEN_LIMIT => {}
+            answer => return answer,
+        }
+    }
+    read().await
 }
 
 fn not_yet_visible(position: i64) -> Problem {
     let detail = "What this answer is made from has not come to this position yet. Try again in a moment.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    fn unavailable() -> Error {
+        event_store::Error::Unavailable("the connection is closed".into()).into()
+    }
+
+    #[tokio::test]
+    async fn connections_that_an_outage_has_broken_are_passed_over() {
+        let tries = AtomicU32::new(0);
+        let read = || async {
+            if tries.fetch_add(1, Ordering::SeqCst) < MOST_BROKEN { Err(unavailable()) } else { Ok(At { position: 7, found: () }) }
+        };
+        assert_eq!(answered(read).await.unwrap().position, 7);
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_told_after_so_many_tries() {
+        let tries = AtomicU32::new(0);
+        let read = || async {
+            tries.fetch_add(1, Ordering::SeqCst);
+            Err::<At<()>, _>(unavailable())
+        };
+        assert!(matches!(answered(read).await, Err(Error::Store(event_store::Error::Unavailable(_)))));
+        assert_eq!(tries.into_inner(), MOST_BROKEN + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_an_outage_and_not_tried_again() {
+        let tries = AtomicU32::new(0);
+        let read = || async {
+            tries.fetch_add(1, Ordering::SeqCst);
+            sleep(BROKEN_LIMIT).await;
+            Err::<At<()>, _>(unavailable())
+        };
+        assert!(answered(read).await.is_err());
+        assert_eq!(tries.into_inner(), 1);
+    }
 }

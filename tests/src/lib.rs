@@ -12,6 +12,8 @@ mod catalogue;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod conventions;
 #[cfg(test)]
 mod crash;

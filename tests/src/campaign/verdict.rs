@@ -10,18 +10,12 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{ledger::Ledger, market::Market, trouble::Stage};
-use crate::{
-    client::{Answer, Client},
-    server::merx,
-    shop::is_settled,
-};
+use crate::{client::Client, server::merx, shop::is_settled};
 
 /// Longer than an abandoned submission waits (15 s), a payment's deadline (10 s) and the leases of the dead (5 s) together.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 const READY_LIMIT: Duration = Duration::from_mins(1);
 const SHOWN: usize = 10;
-/// More than a server has connections to find broken.
-const MOST_RETRIES: u32 = 30;
 const EXPLAINING_EVENTS: i64 = 60;
 
 /// Amounts by the charge they are of.
@@ -174,23 +168,11 @@ pub fn unbalanced(charges: Sums, refunds: Sums, ledger: &Ledger) -> Vec<String> 
     wrong
 }
 
-/// The answer to a GET. A connection that an outage has broken may be noticed only now, which is a 503 and `Retry-After`.
-async fn seen(client: &Client, path: &str, position: i64) -> Answer {
-    for _ in 0..MOST_RETRIES {
-        let answer = client.get_at(path, position).await;
-        if answer.status != 503 {
-            return answer.expect(200);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    panic!("{path} is not answered, although all has settled");
-}
-
 /// Every order that is shown, by its id.
 async fn orders(client: &Client, position: i64) -> BTreeMap<String, Value> {
     let (mut shown, mut cursor) = (BTreeMap::new(), String::new());
     loop {
-        let page = seen(client, &format!("/v1/orders?limit=200{cursor}"), position).await;
+        let page = client.get_at(&format!("/v1/orders?limit=200{cursor}"), position).await.expect(200);
         shown.extend(page.items().iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order.clone())));
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -226,7 +208,7 @@ async fn orders_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
 async fn stock_as_shown(client: &Client, ledger: &Ledger) -> Vec<String> {
     let mut wrong = Vec::new();
     for (sku, stock) in &ledger.stocks {
-        let shown = seen(client, &format!("/v1/stock/{sku}"), ledger.head).await;
+        let shown = client.get_at(&format!("/v1/stock/{sku}"), ledger.head).await.expect(200);
         if shown["on_hand"] != stock.on_hand {
             wrong.push(format!("{} of {sku} are on hand, and shown is {shown}", stock.on_hand));
         }
