@@ -23,10 +23,12 @@ mod kafka;
 mod load;
 mod load_stream;
 mod process;
+mod publish;
 mod random;
 mod rebuild;
 mod report;
 mod server;
+mod shop_log;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -80,6 +82,8 @@ enum Name {
     Checkout,
     /// From the accepted command to the read model, on the log and over Kafka.
     EndToEnd,
+    /// A backlog of a million events to Kafka.
+    Publish,
     /// The longest that readers wait while the leading publisher is killed.
     Failover,
 }
@@ -131,6 +135,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::Rebuild => on_postgres(arguments, async |server| rebuild::run(server, extent).await).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::EndToEnd => Signals::listen()?.or(freshness::end_to_end::run(arguments.checkout.merx.as_deref(), extent)).await,
+        Name::Publish => on_postgres(arguments, async |server| publish::run(server, extent).await).await,
         Name::Failover => {
             let program = arguments.checkout.merx.as_deref();
             on_postgres(arguments, async |server| freshness::failover::run(server, program, extent).await).await
