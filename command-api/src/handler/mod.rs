@@ -169,8 +169,9 @@ impl<A: Aggregate> Handler<A> {
                         return Ok(Accepted { seen, version, position, unchanged: false });
                     }
                     Ok(Committed { position, repeated: true }) => {
-                        let (seen, version, _) = self.current(stream, |state, version| look(state, version).0).await?;
-                        return Ok(Accepted { seen, version, position, unchanged: true });
+                        // Others may have come after it: what is seen is as new as the answer says.
+                        let (seen, version, newest) = self.current(stream, |state, version| look(state, version).0).await?;
+                        return Ok(Accepted { seen, version, position: position.max(newest), unchanged: true });
                     }
                     Err(event_store::Error::Conflict) => counter!("merx_command_retries_total", "category" => A::CATEGORY).increment(1),
                     Err(error) => return Err(error.into()),

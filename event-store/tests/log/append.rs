@@ -1,9 +1,10 @@
 //! One caller after the other.
 
-use event_store::{Error, Lineage, Unit, append::MAX_EVENTS_OF_COMMAND};
+use event_schemas::{Metadata, ids::CommandId};
+use event_store::{Error, Lineage, Part, Unit, append::MAX_EVENTS_OF_COMMAND};
 use uuid::Uuid;
 
-use crate::database::{Database, answer, appended, assert_conflict, part, part_of, repeated, stream};
+use crate::database::{Database, answer, appended, assert_conflict, now, part, part_of, received, repeated, stream};
 
 #[tokio::test]
 async fn positions_and_versions_go_on_without_gaps() {
@@ -38,6 +39,30 @@ async fn a_unit_of_several_streams_is_all_or_nothing() {
     assert_conflict(&store.append(both(0, 2)).await);
     assert_eq!(database.assert_whole().await, 3);
     assert_eq!(appended(&store.append(both(1, 2)).await), 6);
+    assert_eq!(database.assert_whole().await, 6);
+}
+
+/// What was committed before its answer got lost is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_very_events_that_are_in_the_log_are_what_was_committed_and_others_of_the_command_are_not() {
+    let Some(database) = Database::make().await else { return };
+    let (one, other) = (database.store().await, database.store().await);
+    appended(&one.append(Unit::of(part(&stream("B"), 0, 3))).await);
+    let (id, at) = (Uuid::now_v7(), now());
+    let metadata = Metadata { command_id: CommandId(id), correlation_id: id, causation_id: None, actor: "test".into() };
+    let sent = |quantity, lineage: &Lineage| {
+        let events = [1, quantity].map(received).to_vec();
+        Unit::of(Part::new(stream("A"), 0, events, metadata.clone(), at, lineage.clone()).unwrap())
+    };
+    let lineage = Lineage::default();
+    assert_eq!(appended(&one.append(sent(2, &lineage)).await), 5);
+    appended(&one.append(Unit::of(part(&stream("A"), 2, 1))).await);
+    let again = Lineage::default();
+    assert_eq!(appended(&other.append(sent(2, &again)).await), 5);
+    assert_eq!((again.committed(), again.is_severed()), ((2, 5), false));
+    let otherwise = Lineage::default();
+    assert_eq!(repeated(&other.append(sent(9, &otherwise)).await), 5);
+    assert!(otherwise.is_severed(), "what is decided on it was decided on something else");
     assert_eq!(database.assert_whole().await, 6);
 }
 
