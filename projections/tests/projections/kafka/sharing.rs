@@ -71,6 +71,8 @@ async fn servers_that_are_frozen_or_killed_apply_nothing_twice_and_lose_nothing(
     caught_up(&database.pool, &names()).await;
     stop.cancel();
     assert!(watching.await.expect("never broken") > 100);
+    let fence: i64 = sqlx::query_scalar("select max(fence) from kafka_places").fetch_one(&database.pool).await.expect("fences");
+    assert!(fence > 2, "partitions changed hands");
     drop(others);
     projector.stop().await;
     publisher.stop().await;
