@@ -43,7 +43,9 @@ use crate::{database::Database, log::Log};
 /// Few, so that tests are quick; more than there are servers.
 const PARTITIONS: i32 = 3;
 /// How long anything may take. Machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+static SAID: Once = Once::new();
 
 /// A cluster with topics of the test's own.
 pub struct Cluster {
@@ -57,7 +59,6 @@ impl Cluster {
         if let Ok(brokers) = std::env::var("MERX_TEST_KAFKA_BROKERS") {
             return Self { settings: Arc::new(settings(brokers)), mock: None };
         }
-        static SAID: Once = Once::new();
         SAID.call_once(|| {
             // Past the capturing of output, so that it is read.
             let told = "NOT ON A REAL BROKER: MERX_TEST_KAFKA_BROKERS is not set, Kafka tests run on librdkafka's mock cluster";
