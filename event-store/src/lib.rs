@@ -5,6 +5,7 @@
 //! - [`tails`]: what streams have got since a version, read for many at once
 //! - [`snapshots`]: states of long streams, kept so that loading them is cheap
 //! - [`feed`]: the log as an ordered source for consumers
+//! - [`kafka`]: the log on Kafka: topics, messages, and the publisher
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`parked`]: the streams that it had to leave behind
@@ -19,6 +20,7 @@ pub mod checkpoint;
 mod decode;
 pub mod feed;
 pub mod hash;
+pub mod kafka;
 pub mod lease;
 mod lineage;
 pub mod parked;

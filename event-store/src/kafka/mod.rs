@@ -1,0 +1,15 @@
+//! The log on Kafka: what stands where, and who puts it there.
+//!
+//! - [`settings`]: the cluster and how to reach it, from `KAFKA_*` variables
+//! - [`topics`]: a topic for each category of streams
+//! - [`partition`]: the partition of a stream
+//! - [`message`]: an event as a message, and a message as an event
+//!
+//! Kafka is never the truth: everything on it can be read from the log again, and whoever reads it can tell when something is missing.
+
+pub mod message;
+pub mod partition;
+pub mod settings;
+pub mod topics;
+
+pub use settings::Settings;
