@@ -177,7 +177,8 @@ fn every_version_ever_written_has_a_schema_and_an_example_that_still_decodes() {
 #[test]
 fn every_version_is_told_with_the_schema_and_the_example_of_its_files() {
     let told = schemas::versions().unwrap();
-    let known = descriptors().flat_map(|d| (1..=d.schema_version).map(|version| (d.category, d.event_type, version, version == d.schema_version)));
+    let known =
+        descriptors().flat_map(|d| (1..=d.schema_version).map(|version| (d.category, d.event_type, version, version == d.schema_version)));
     let of_told = told.iter().map(|version| (version.category, version.event_type, version.schema_version, version.is_current));
     assert!(of_told.eq(known), "PAST of src/schemas.rs has to name every version that is no longer written, in order");
     for version in told {

@@ -31,7 +31,8 @@ async fn it_is_served_and_the_official_schema_takes_it() {
     // Without Kafka it describes what there would be.
     assert_eq!(answer["channels"]["order"]["address"], "merx.order");
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../event-schemas/schemas")).expect("the schemas");
-    let known: HashSet<String> = files.map(|file| file.unwrap().file_name().to_str().unwrap().trim_end_matches(".json").to_owned()).collect();
+    let known: HashSet<String> =
+        files.map(|file| file.unwrap().file_name().to_str().unwrap().trim_end_matches(".json").to_owned()).collect();
     let told: HashSet<String> = answer["components"]["messages"].as_object().expect("messages").keys().cloned().collect();
     assert_eq!(told, known);
 }

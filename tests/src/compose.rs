@@ -160,7 +160,8 @@ fn role(service: &Service) -> String {
 /// What a container of this service would be, as a process: with its variables, but for where Postgres and Kafka are.
 fn launch(service: &Service, services: &[Service], database: &Database, brokers: &str, prefix: &str) -> Launch {
     let postgres = &service_environment(services, "postgres");
-    let url = format!("postgres://{}:{}@postgres:5432/{}", postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"], postgres["POSTGRES_DB"]);
+    let url =
+        format!("postgres://{}:{}@postgres:5432/{}", postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"], postgres["POSTGRES_DB"]);
     let listeners = &service_environment(services, "kafka")["KAFKA_ADVERTISED_LISTENERS"];
     let (_, advertised) = listeners.split_once("://").expect("a listener");
     let mut launch = Launch { arguments: service.command[1..].to_vec(), ..Launch::default() };
@@ -203,9 +204,8 @@ async fn the_same_roles_as_processes_with_the_same_variables_sell_something() {
     });
     let running = join_all(starting).await;
     assert_eq!(running.len(), 9, "two command-apis, query-apis and projectors, and one of each other role");
-    let clients = |wanted: &str| -> Vec<Client> {
-        running.iter().filter(|(role, _)| role == wanted).map(|(_, server)| server.client()).collect()
-    };
+    let clients =
+        |wanted: &str| -> Vec<Client> { running.iter().filter(|(role, _)| role == wanted).map(|(_, server)| server.client()).collect() };
     let (writes, reads) = (clients("command-api"), clients("query-api"));
     let sku = product(&writes[0], "2.50", 5).await;
     let answer = buy(&writes[1], &[(&sku, 2)], "tok_ok").await.expect(201);

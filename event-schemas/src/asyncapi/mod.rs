@@ -82,7 +82,8 @@ fn operation(category: &str) -> Value {
 
 fn message(version: &Version) -> Value {
     let description = version.schema["description"].as_str().unwrap_or_default();
-    let summary = if version.is_current { description.to_owned() } else { format!("No longer written, but topics may hold it. {description}") };
+    let summary =
+        if version.is_current { description.to_owned() } else { format!("No longer written, but topics may hold it. {description}") };
     let own = json!({"ce_type": {"const": version.event_type}, "ce_schemaversion": {"const": version.schema_version.to_string()}});
     let mut message = json!({
         "name": version.event_type,
