@@ -85,6 +85,13 @@ impl Hub {
         *self.inner.head.borrow()
     }
 
+    /// Waits until the log reaches beyond `after`; how far it does then.
+    pub async fn reached(&self, after: i64) -> i64 {
+        let mut head = self.inner.head.subscribe();
+        // The sender lives in this hub, so waiting can't fail.
+        head.wait_for(|head| *head > after).await.map_or(after, |head| *head)
+    }
+
     /// This process committed `events` after `base`.
     pub fn committed(&self, base: i64, events: Vec<Arc<Recorded>>) {
         if events.is_empty() {

@@ -205,3 +205,28 @@ pub(crate) async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64,
     .await?;
     Ok(rows.into_iter().map(StoredEvent::from).collect())
 }
+
+/// The events after position `after` up to `up_to`, as many of them as have `most_bytes` of data, and one at least.
+pub(crate) async fn page(pool: &PgPool, after: i64, up_to: i64, most_bytes: i64) -> Result<Vec<StoredEvent>, Error> {
+    let rows = sqlx::query_as!(
+        StoredRow,
+        r#"
+        select position as "position!", stream_id as "stream_id!", version as "version!", event_id as "event_id!", event_type as "event_type!",
+               schema_version as "schema_version!", payload as "payload!", metadata as "metadata!", recorded_at as "recorded_at!", hash as "hash!"
+        from (
+            select position, stream_id, version, event_id, type as event_type, schema_version, payload::text, metadata::text, recorded_at, hash,
+                   sum(octet_length(payload::text)) over (order by position) as bytes
+            from events
+            where position > $1 and position <= $2
+        ) e
+        where bytes <= $3 or position = $1 + 1
+        order by position
+        "#,
+        after,
+        up_to,
+        most_bytes,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(StoredEvent::from).collect())
+}

@@ -62,7 +62,7 @@ async fn import(database: &Database, source: &Source) -> Result<(), Box<dyn Erro
     let shop = Shop::new(database.log().await?, command_api::Settings::default());
     // With no server running nobody else keeps the read models; with one, it has their leases and these idle.
     let (stopping, mut projectors) = (CancellationToken::new(), JoinSet::new());
-    crate::serve::start_roles(&[Role::Projector], &shop, Uuid::now_v7(), &stopping, &mut projectors);
+    crate::serve::start_roles(&[Role::Projector], &shop, Uuid::now_v7(), None, &stopping, &mut projectors);
     let bar = progress::bar();
     let imported = match source {
         Source::OnlineRetail { file, stock, .. } => {

@@ -4,8 +4,10 @@ mod database;
 mod events;
 mod import;
 mod import_command;
+mod kafka;
 mod postgres;
 mod projections_command;
+mod publish_command;
 mod serve;
 mod verify;
 
@@ -41,6 +43,8 @@ enum Command {
     Import(import_command::Options),
     /// Look after the read models and the other consumers of the log.
     Projections(projections_command::Options),
+    /// Send again to Kafka what has been published, for topics that were lost.
+    Publish(publish_command::Options),
     /// Print the log, one JSON event a line.
     Events(events::Options),
     /// Read the whole log and say whether it is whole: no gaps, every hash right, no checkpoint beyond its end.
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
             Command::Serve(options) => serve::run(options).await.map_err(|error| failed(&error)),
             Command::Import(options) => import_command::run(options).await.map_err(|error| failed(&*error)),
             Command::Projections(options) => projections_command::run(options).await.map_err(|error| failed(&*error)),
+            Command::Publish(options) => publish_command::run(options).await.map_err(|error| failed(&*error)),
             Command::Events(options) => events::run(options).await.map_err(|error| failed(&*error)),
             Command::Verify(options) => verify::run(options).await.map_err(|error| failed(&*error)),
         }

@@ -8,6 +8,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use axum::{Router, middleware, serve::ListenerExt};
 use command_api::{Settings, Shop, idempotency};
 use event_schemas::asyncapi::Topics;
+use event_store::kafka as cluster;
 use gateway::{Routes, problem::Kind};
 use query_api::Queries;
 use serde_json::Value;
@@ -23,10 +24,10 @@ use uuid::Uuid;
 use crate::{
     Location,
     database::{self, Database},
-    import, postgres,
+    import, kafka, postgres,
 };
 use operations::Health;
-pub use roles::{Role, start as start_roles};
+pub use roles::{Kafka, Role, start as start_roles};
 
 /// Connections that GETs read with, apart from those that writes need.
 const READ_CONNECTIONS: u32 = 8;
@@ -47,6 +48,8 @@ pub struct Options {
     /// Begin with something to see: a catalogue, and some of a real shop's order history.
     #[arg(long)]
     demo: bool,
+    #[command(flatten)]
+    kafka: kafka::Options,
     /// How long a payment may take before its order is cancelled, in seconds.
     #[arg(long, env = "MERX_PAYMENT_DEADLINE_S", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400 * 30))]
     payment_deadline_s: i64,
@@ -63,6 +66,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Variables for Kafka have values that can't be used.
+    #[error(transparent)]
+    Kafka(#[from] cluster::settings::Error),
+    /// A role has nothing to work with.
+    #[error("the role publisher needs KAFKA_BROKERS, as in KAFKA_BROKERS=127.0.0.1:9092")]
+    NoKafka,
     /// Another server has the data directory, or it can't be used.
     #[error(transparent)]
     DataDirectory(#[from] postgres::Error),
@@ -86,6 +95,11 @@ pub enum Error {
 /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
+    let kafka = options.kafka.settings()?.map(Kafka::new);
+    let roles = Role::of(&options.role, kafka.is_some());
+    if roles.contains(&Role::Publisher) && kafka.is_none() {
+        return Err(Error::NoKafka);
+    }
     let _lock = match options.location.database_url {
         Some(_) => None,
         None => Some(postgres::lock(&options.location.data_dir)?),
@@ -96,29 +110,37 @@ pub async fn run(options: Options) -> Result<(), Error> {
         database = Database::open(&options.location) => database?,
         () = signals.received() => return Ok(()),
     };
-    let served = serve(&options, listener, &database, &mut signals).await;
+    let work = Work { roles, kafka };
+    let served = serve(&options, &work, listener, &database, &mut signals).await;
     database.close().await;
     served
 }
 
-async fn serve(options: &Options, listener: TcpListener, database: &Database, signals: &mut Signals) -> Result<(), Error> {
-    let roles = Role::of(&options.role);
+/// What this process does, and what with.
+struct Work {
+    roles: Vec<Role>,
+    kafka: Option<Kafka>,
+}
+
+async fn serve(options: &Options, work: &Work, listener: TcpListener, database: &Database, signals: &mut Signals) -> Result<(), Error> {
+    let Work { roles, kafka } = work;
     let store = database.log().await?;
     let reads = read_pool(&database.pool).await?;
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
     let queries = Queries::new(store.clone(), reads.clone());
-    let health = Health::new(database.pool.clone(), gateway::metrics::install());
+    let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
+    let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();
-    roles::start(&roles, &shop, Uuid::now_v7(), &stopping, &mut workers);
+    roles::start(roles, &shop, Uuid::now_v7(), kafka.as_ref(), &stopping, &mut workers);
     let local = listener.local_addr()?;
     let listener = listener.tap_io(|connection| {
         // Answers are small; waiting to fill a packet would only delay them.
         let _ = connection.set_nodelay(true);
     });
-    let events = event_schemas::asyncapi::document(topics(None), env!("CARGO_PKG_VERSION"))?;
-    let router = router(&roles, &shop, &queries, &health, events);
+    let events = event_schemas::asyncapi::document(topics(kafka.as_ref().map(Kafka::settings)), env!("CARGO_PKG_VERSION"))?;
+    let router = router(roles, &shop, &queries, &health, events);
     let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
     let interrupted = tokio::select! {
@@ -184,7 +206,7 @@ fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health, event
 }
 
 /// The topics that this server's settings name; those of a server with Kafka and no other settings where it has none.
-fn topics(kafka: Option<&event_store::kafka::Settings>) -> Topics<'_> {
+fn topics(kafka: Option<&cluster::Settings>) -> Topics<'_> {
     kafka.map_or(Topics { prefix: "merx", partitions: 12 }, |settings| Topics { prefix: &settings.prefix, partitions: settings.partitions })
 }
 

@@ -4,11 +4,15 @@
 //! - [`topics`]: a topic for each category of streams
 //! - [`partition`]: the partition of a stream
 //! - [`message`]: an event as a message, and a message as an event
+//! - [`client`]: what all clients of Kafka have in common
+//! - [`publisher`]: sends the log
 //!
 //! Kafka is never the truth: everything on it can be read from the log again, and whoever reads it can tell when something is missing.
 
+pub mod client;
 pub mod message;
 pub mod partition;
+pub mod publisher;
 pub mod settings;
 pub mod topics;
 

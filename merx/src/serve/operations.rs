@@ -12,9 +12,11 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use event_store::kafka::publisher;
 use gateway::{Json, Path, Problem, Route, Routes, metrics::Handle, problem::Kind};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 const STARTING: u8 = 0;
 const READY: u8 = 1;
@@ -26,12 +28,14 @@ pub struct Health {
     pool: PgPool,
     metrics: Arc<Handle>,
     state: Arc<AtomicU8>,
+    /// Where this process publishes: whether it can.
+    published: Option<watch::Receiver<publisher::Health>>,
 }
 
 impl Health {
     /// A server that is starting.
-    pub fn new(pool: PgPool, metrics: Handle) -> Self {
-        Self { pool, metrics: Arc::new(metrics), state: Arc::new(AtomicU8::new(STARTING)) }
+    pub fn new(pool: PgPool, metrics: Handle, published: Option<watch::Receiver<publisher::Health>>) -> Self {
+        Self { pool, metrics: Arc::new(metrics), state: Arc::new(AtomicU8::new(STARTING)), published }
     }
 
     /// Every role is up.
@@ -105,9 +109,13 @@ async fn ready(State(health): State<Health>) -> Result<Json<Value>, Problem> {
     }
     let answered = tokio::time::timeout(Duration::from_secs(2), sqlx::query("select 1").execute(&health.pool)).await;
     match answered {
-        Ok(Ok(_)) => Ok(Json(json!({"status": "ready"}))),
-        Ok(Err(_)) | Err(_) => Err(Problem::unavailable("The database does not answer.")),
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) | Err(_) => return Err(Problem::unavailable("The database does not answer.")),
     }
+    if let Some(publisher::Health::Away(reason)) = health.published.map(|published| published.borrow().clone()) {
+        return Err(Problem::unavailable(format!("Events are not published: {reason}. Commands are accepted all the same.")));
+    }
+    Ok(Json(json!({"status": "ready"})))
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

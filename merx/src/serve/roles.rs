@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use command_api::{Shop, idempotency, payment_gateway, process};
-use tokio::task::JoinSet;
+use event_store::kafka::{
+    Settings,
+    publisher::{self, Health},
+};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,6 +20,8 @@ pub enum Role {
     QueryApi,
     /// Keeps the read models.
     Projector,
+    /// Sends the log to Kafka.
+    Publisher,
     /// Asks the payment gateway for what payments need.
     PaymentWorker,
     /// Reacts to events with commands.
@@ -23,10 +29,11 @@ pub enum Role {
 }
 
 impl Role {
-    /// Those that were asked for; all where none was.
-    pub fn of(asked: &[Self]) -> Vec<Self> {
-        let all = [Self::CommandApi, Self::QueryApi, Self::Projector, Self::PaymentWorker, Self::ProcessManager];
-        if asked.is_empty() { all.to_vec() } else { all.into_iter().filter(|role| asked.contains(role)).collect() }
+    /// Those that were asked for; where none was all that there is something to do for: nobody publishes unless there is Kafka.
+    pub fn of(asked: &[Self], has_kafka: bool) -> Vec<Self> {
+        let all = [Self::CommandApi, Self::QueryApi, Self::Projector, Self::Publisher, Self::PaymentWorker, Self::ProcessManager];
+        let wanted = |role: &Self| if asked.is_empty() { has_kafka || *role != Self::Publisher } else { asked.contains(role) };
+        all.into_iter().filter(wanted).collect()
     }
 }
 
@@ -36,14 +43,33 @@ impl fmt::Display for Role {
             Self::CommandApi => "command-api",
             Self::QueryApi => "query-api",
             Self::Projector => "projector",
+            Self::Publisher => "publisher",
             Self::PaymentWorker => "payment-worker",
             Self::ProcessManager => "process-manager",
         })
     }
 }
 
+/// The Kafka cluster that a process works with.
+pub struct Kafka {
+    settings: Arc<Settings>,
+    published: watch::Sender<Health>,
+}
+
+impl Kafka {
+    pub fn new(settings: Settings) -> Self {
+        let published = watch::Sender::new(Health::Away("the publisher is starting".into()));
+        Self { settings: Arc::new(settings), published }
+    }
+
+    /// Whether the publisher of this process can do its work.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.published.subscribe()
+    }
+}
+
 /// Starts the workers of `roles` as `holder` of their leases; they end after `stopping`.
-pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, stopping: &CancellationToken, workers: &mut JoinSet<()>) {
+pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, stopping: &CancellationToken, workers: &mut JoinSet<()>) {
     for role in roles {
         match role {
             Role::QueryApi => {}
@@ -53,6 +79,11 @@ pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, stopping: &CancellationT
             Role::Projector => {
                 for projection in projections::all() {
                     workers.spawn(projections::run(shop.store.clone(), projection, holder, stopping.clone()));
+                }
+            }
+            Role::Publisher => {
+                if let Some(Kafka { settings, published }) = kafka {
+                    workers.spawn(publisher::run(shop.store.clone(), settings.clone(), holder, stopping.clone(), published.clone()));
                 }
             }
             Role::PaymentWorker => {
