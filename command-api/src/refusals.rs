@@ -24,7 +24,9 @@ pub fn problem<R: Told>(failure: Failure<R>) -> Problem {
 
 /// The problem that a failure of the log is told as.
 pub fn unstored(error: &event_store::Error) -> Problem {
-    use event_store::Error::{Conflict, KeyTaken, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable};
+    use event_store::Error::{
+        Conflict, Kafka, KeyTaken, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable,
+    };
     counter!("merx_store_failures_total", "kind" => kind(error)).increment(1);
     match error {
         KeyTaken => conflict("idempotency_key_in_use", "Another request with this idempotency key was accepted meanwhile. Send it again."),
@@ -35,7 +37,7 @@ pub fn unstored(error: &event_store::Error) -> Problem {
                 "The log can't be reached. Whether this was accepted is not known; send it again with the same idempotency key.",
             )
         }
-        Refused(_) | Undecodable(_) | NotParked { .. } | StillBad { .. } | TooManyParked { .. } => {
+        Refused(_) | Kafka(_) | Undecodable(_) | NotParked { .. } | StillBad { .. } | TooManyParked { .. } => {
             tracing::error!(%error, "a write failed");
             Problem::internal()
         }
@@ -50,6 +52,7 @@ fn kind(error: &event_store::Error) -> &'static str {
         event_store::Error::Unavailable(_) => "unavailable",
         event_store::Error::Undecodable(_) => "undecodable",
         event_store::Error::NotParked { .. } | event_store::Error::StillBad { .. } | event_store::Error::TooManyParked { .. } => "parked",
+        event_store::Error::Kafka(_) => "kafka",
         event_store::Error::Refused(_) => "refused",
     }
 }

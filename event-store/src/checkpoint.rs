@@ -71,6 +71,38 @@ impl Checkpoint {
         .await?;
         Ok(moved.rows_affected() == 1)
     }
+
+    /// Whether it is still of the version and revision that were read, wherever it stands, asked within the caller's transaction: until that ends
+    /// nobody locks it. Where it is not, somebody else has changed what is applied, and the caller must write nothing.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn stands(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+        let found = sqlx::query_scalar!(
+            r#"select 1 as "one!" from checkpoints where name = $1 and version = $2 and revision = $3 for key share"#,
+            self.name,
+            self.version,
+            self.revision,
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(found.is_some())
+    }
+}
+
+/// Moves the checkpoint of `name`, which the caller has locked, and makes its consumer read its place anew.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn put(connection: &mut PgConnection, name: &str, position: i64) -> Result<(), Error> {
+    sqlx::query!(
+        "update checkpoints set position = $2, revision = revision + 1, failure = null, updated_at = now() where name = $1",
+        name,
+        position,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Makes the consumer of `name` read its place anew before it writes anything more, from the end of the caller's transaction on.
@@ -88,5 +120,16 @@ pub async fn revise(connection: &mut PgConnection, name: &str) -> Result<(), Err
 /// The database can't be reached.
 pub async fn note_failure(connection: &mut PgConnection, name: &str, failure: &str) -> Result<(), Error> {
     sqlx::query!("update checkpoints set failure = $2, updated_at = now() where name = $1", name, failure).execute(connection).await?;
+    Ok(())
+}
+
+/// Takes back that the consumer of `name` does not go on.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn note_recovery(connection: &mut PgConnection, name: &str) -> Result<(), Error> {
+    sqlx::query!("update checkpoints set failure = null, updated_at = now() where name = $1 and failure is not null", name)
+        .execute(connection)
+        .await?;
     Ok(())
 }

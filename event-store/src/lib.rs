@@ -87,6 +87,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Kafka can't be used.
+    #[error("{0}")]
+    Kafka(String),
     /// The database refused for a reason that is our bug.
     #[error("the database refused: {0}")]
     Refused(String),
@@ -96,7 +99,7 @@ impl Error {
     /// Whether the same may well succeed in a moment: it is not about what was asked.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_))
+        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_) | Self::Kafka(_))
     }
 }
 

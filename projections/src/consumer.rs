@@ -1,28 +1,31 @@
 //! Events into rows: in order, each batch in one transaction with the checkpoint.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use event_schemas::Recorded;
-use event_store::{Batch, Checkpoint, EventStore, Feed, Parked, ParkedStreams, parked};
+use event_store::{Batch, Checkpoint, EventStore, Feed, Parked, ParkedStreams, kafka::places, parked};
+use futures::{FutureExt as _, future::BoxFuture};
 use metrics::{counter, gauge, histogram};
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Projection, careful};
+use crate::{
+    Error, Projection,
+    write::{self, Step},
+};
 
 /// The schema that GETs are answered from.
 pub const LIVE_SCHEMA: &str = "read_model";
 /// The most positions of a batch.
-const BATCH_POSITIONS: usize = 8_000;
+pub const BATCH_POSITIONS: usize = 8_000;
 /// This many positions away from the head, the next batch is read while one is applied, and there is no pause between batches.
 const BEHIND_POSITIONS: i64 = 1_000;
 /// The shortest time between two batches near the head: under load events gather for as long, and Postgres has less to do.
-const PACE: Duration = Duration::from_millis(8);
+pub const PACE: Duration = Duration::from_millis(8);
 /// How often at most the checkpoint is moved where no event was of interest.
 const UNINTERESTED_PACE: Duration = Duration::from_millis(20);
 /// How long a batch may take before its connection is given up.
-const BATCH_LIMIT: Duration = Duration::from_mins(1);
+pub const BATCH_LIMIT: Duration = Duration::from_mins(1);
 
 /// Takes a projection along the log.
 pub struct Consumer {
@@ -53,6 +56,8 @@ pub async fn connect(store: &EventStore, projection: &dyn Projection, schema: &s
     let options = options.application_name(&format!("merx projection {}", projection.name())).options([
         ("search_path", format!("{schema},public").as_str()),
         ("synchronous_commit", "off"),
+        // A server that is frozen in the middle of a batch holds up the others no longer than this.
+        ("idle_in_transaction_session_timeout", "8s"),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
@@ -62,11 +67,19 @@ pub async fn connect(store: &EventStore, projection: &dyn Projection, schema: &s
 }
 
 impl Consumer {
-    /// One that keeps the tables that GETs are answered from.
+    /// One that keeps the tables that GETs are answered from; [`Error::OnKafka`] where these are kept from Kafka.
     pub async fn open(store: &EventStore, projection: Arc<dyn Projection>) -> Result<Self, Error> {
         let connection = connect(store, &*projection, LIVE_SCHEMA).await?;
         let name = projection.name();
-        Self::of(store, projection, connection, name).await
+        let mut consumer = Self::of(store, projection, connection, name).await?;
+        consumer.refuse_kafka().await?;
+        Ok(consumer)
+    }
+
+    /// After the checkpoint was read: a change in between is found by its revision, at the first step.
+    async fn refuse_kafka(&mut self) -> Result<(), Error> {
+        let places = places::read(&mut self.connection, &self.checkpoint.name).await?;
+        if places.is_empty() { Ok(()) } else { Err(Error::OnKafka { projection: self.checkpoint.name.clone() }) }
     }
 
     /// One whose tables are where `connection` looks for them, with the checkpoint of `name`.
@@ -81,8 +94,9 @@ impl Consumer {
         Ok(consumer)
     }
 
-    async fn read_again(&mut self) -> Result<(), Error> {
+    pub(crate) async fn read_again(&mut self) -> Result<(), Error> {
         (self.checkpoint, self.parked) = read(&mut self.connection, &self.checkpoint.name, self.projection.version()).await?;
+        self.refuse_kafka().await?;
         self.seen = self.checkpoint.position;
         self.measure();
         Ok(())
@@ -198,54 +212,12 @@ impl Consumer {
 
     /// What had to be parked; none where the checkpoint was not as this consumer had left it.
     async fn write(&mut self, batch: &Batch) -> Result<Option<Vec<Parked>>, Error> {
-        let undecodable = self.newly_undecodable(batch);
-        let events = self.left_in(batch, &undecodable);
-        if events.is_empty() && undecodable.is_empty() {
-            let is_moved = self.checkpoint.advance(&mut self.connection, batch.up_to).await?;
-            return Ok(is_moved.then(Vec::new));
+        let Self { projection, connection, checkpoint, parked, .. } = self;
+        if batch.events.is_empty() && batch.undecodable.is_empty() {
+            return Ok(checkpoint.advance(connection, batch.up_to).await?.then(Vec::new));
         }
-        let mut transaction = self.connection.begin().await?;
-        // First, so that of two workers the second one waits here, and then sees that it comes too late.
-        if !self.checkpoint.advance(&mut transaction, batch.up_to).await? {
-            transaction.rollback().await?;
-            return Ok(None);
-        }
-        let mut parked = undecodable;
-        match careful::guarded(self.projection.apply(&mut transaction, &events)).await {
-            Ok(()) => {}
-            Err(error) if error.is_passing() => return Err(error),
-            Err(_) => {
-                transaction.rollback().await?;
-                transaction = self.connection.begin().await?;
-                if !self.checkpoint.advance(&mut transaction, batch.up_to).await? {
-                    transaction.rollback().await?;
-                    return Ok(None);
-                }
-                parked.extend(careful::apply(&*self.projection, &mut transaction, events.into_owned()).await?);
-            }
-        }
-        if !parked.is_empty() {
-            parked.sort_by_key(|parked| parked.position);
-            parked::park(&mut transaction, &self.checkpoint.name, &parked).await?;
-        }
-        transaction.commit().await?;
-        Ok(Some(parked))
-    }
-
-    fn newly_undecodable(&self, batch: &Batch) -> Vec<Parked> {
-        batch.undecodable.iter().filter(|event| !self.parked.contains(&event.stream)).cloned().map(Parked::from).collect()
-    }
-
-    /// The events whose streams are not parked when they come.
-    fn left_in<'a>(&self, batch: &'a Batch, undecodable: &[Parked]) -> Cow<'a, [Arc<Recorded>]> {
-        if self.parked.is_empty() && undecodable.is_empty() {
-            return Cow::Borrowed(&batch.events);
-        }
-        let is_left_out = |event: &Recorded| {
-            let stream = event.stream.as_str();
-            self.parked.contains(stream) || undecodable.iter().any(|parked| parked.stream == stream && parked.version < event.version)
-        };
-        batch.events.iter().filter(|event| !is_left_out(event)).cloned().collect()
+        let step = Forward { checkpoint, to: batch.up_to };
+        write::write(connection, &**projection, &checkpoint.name, parked, batch, &step).await
     }
 
     /// Applies, within a transaction of the caller, what the log has between the checkpoint and `up_to`. The caller moves or removes the
@@ -258,7 +230,7 @@ impl Consumer {
             if batch.up_to == at || !batch.undecodable.is_empty() {
                 return Ok(false);
             }
-            let events = self.left_in(&batch, &[]);
+            let events = write::left_in(&batch, &self.parked, &[]);
             if !events.is_empty() {
                 self.projection.apply(&mut self.connection, &events).await?;
             }
@@ -276,7 +248,8 @@ impl Consumer {
     }
 }
 
-async fn read(connection: &mut PgConnection, name: &str, version: i32) -> Result<(Checkpoint, ParkedStreams), Error> {
+/// The checkpoint of `name`, which must be of `version`, and what it has parked.
+pub async fn read(connection: &mut PgConnection, name: &str, version: i32) -> Result<(Checkpoint, ParkedStreams), Error> {
     let checkpoint = Checkpoint::open(connection, name, version).await?;
     if checkpoint.version != version {
         return Err(Error::OtherVersion { found: checkpoint.version, kept: version });
@@ -286,6 +259,18 @@ async fn read(connection: &mut PgConnection, name: &str, version: i32) -> Result
     Ok((checkpoint, parked))
 }
 
-fn out_of_time() -> Error {
+/// A step along the log.
+struct Forward<'a> {
+    checkpoint: &'a Checkpoint,
+    to: i64,
+}
+
+impl Step for Forward<'_> {
+    fn take<'a>(&'a self, connection: &'a mut PgConnection) -> BoxFuture<'a, Result<bool, Error>> {
+        async { Ok(self.checkpoint.advance(connection, self.to).await?) }.boxed()
+    }
+}
+
+pub fn out_of_time() -> Error {
     event_store::Error::Unavailable(format!("no answer within {} seconds", BATCH_LIMIT.as_secs())).into()
 }

@@ -119,6 +119,11 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
     if about.is_empty() {
         return Ok(());
     }
+    // A sale has two streams, which are applied by two servers at the same time where they come from Kafka: one waits for the other, and
+    // reads what it has written.
+    sqlx::query!(r#"select 1 as "one" from pg_advisory_xact_lock(hashtextextended('merx flash sales of ' || current_schema(), 0))"#)
+        .fetch_one(&mut *connection)
+        .await?;
     let mut rows = load(&mut *connection, about.iter().map(|(sale, _)| sale.uuid()).collect()).await?;
     for (sale, recorded) in about {
         match &recorded.event {

@@ -1,12 +1,14 @@
 //! Projector workers and the read models they keep.
 //!
 //! A [`Projection`] folds the events of some categories into tables of the schema `read_model`: whole batches in memory, each touched
-//! row written once. A worker ([`run`]) feeds it the log in order and commits how far it has come with the rows, so that nothing is
-//! applied twice.
+//! row written once. A worker ([`run`]) feeds it the log, in order or by way of Kafka, and commits how far it has come with the rows, so that
+//! nothing is applied twice.
 //!
 //! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`: one projection each
 //! - `streams`: a batch, stream by stream
 //! - `consumer`: the log into rows, with checkpoint and pace; `careful`: so that a bad event can't stop the others
+//! - `write`: a batch of either feed, in one transaction
+//! - [`kafka`]: Kafka into rows, and the hand-over between it and the log
 //! - `worker`: leases and back-off
 //! - [`rebuild`]: a read model built anew beside the one in use
 //! - [`mend`]: what an operator does about a stream that was parked
@@ -16,6 +18,7 @@ mod carts;
 mod catalogue;
 mod consumer;
 mod flash_sales;
+pub mod kafka;
 pub mod mend;
 mod orders;
 pub mod rebuild;
@@ -24,6 +27,7 @@ mod sales;
 mod stock;
 mod streams;
 mod worker;
+mod write;
 
 use std::sync::Arc;
 
@@ -31,7 +35,7 @@ use event_schemas::Recorded;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
-pub use worker::{State, Worker, catch_up, run};
+pub use worker::{Source, State, Worker, catch_up, run};
 
 /// The answer of [`Projection::apply`].
 pub type Applied<'a> = BoxFuture<'a, Result<(), Error>>;
@@ -107,6 +111,12 @@ pub enum Error {
     /// A rebuild was broken off; it can be gone on with.
     #[error("the rebuild was broken off, and goes on where it was when it is asked for again")]
     Stopped,
+    /// The read model is kept from Kafka, not from the log.
+    #[error("the read model of {projection} is kept from Kafka")]
+    OnKafka {
+        /// The projection.
+        projection: String,
+    },
     /// The checkpoint belongs to another version of the projection.
     #[error("the read model is of version {found} of the projection, this version of merx keeps version {kept}")]
     OtherVersion {

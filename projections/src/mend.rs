@@ -2,6 +2,7 @@
 
 use event_store::{
     Checkpoint, EventStore,
+    kafka::places::{self, Layout},
     parked::{self, Mended, Mending},
 };
 use sqlx::Connection as _;
@@ -21,9 +22,14 @@ pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str,
     let mut connection = connect(store, projection, LIVE_SCHEMA).await?;
     let mut transaction = connection.begin().await?;
     let not_parked = || event_store::Error::NotParked { consumer: projection.name().into(), stream: stream.into() };
-    let checkpoint = Checkpoint::lock(&mut transaction, projection.name()).await?.ok_or_else(not_parked)?;
+    let mut checkpoint = Checkpoint::lock(&mut transaction, projection.name()).await?.ok_or_else(not_parked)?;
     if checkpoint.version != projection.version() {
         return Err(Error::OtherVersion { found: checkpoint.version, kept: projection.version() });
+    }
+    // On Kafka the partition of the stream may be ahead of others.
+    let places = places::read(&mut transaction, projection.name()).await?;
+    if let Some(place) = Layout::of(places.keys()).part_of(stream).and_then(|part| places.get(&part)) {
+        checkpoint.position = checkpoint.position.max(place.position);
     }
     let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, async |connection, events| {
         Ok::<_, Error>(careful::apply(projection, connection, events).await?.pop())

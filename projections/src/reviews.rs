@@ -56,7 +56,7 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
         positions.push(recorded.position);
         ratings.push(i16::from(review.rating));
     }
-    // A review that is there already is not added to the ratings again.
+    // A review that is there already is not added to the ratings again. Sorted, since others may add to the same ratings at the same time.
     sqlx::query!(
         r#"
         with added as (
@@ -67,7 +67,7 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
             returning sku, rating
         )
         insert into ratings as r (sku, sum, count)
-        select sku, sum(rating), count(*) from added group by sku
+        select sku, sum(rating), count(*) from added group by sku order by sku
         on conflict (sku) do update set sum = r.sum + excluded.sum, count = r.count + excluded.count
         "#,
         &ids,

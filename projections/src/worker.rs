@@ -1,8 +1,8 @@
-//! Keeps a projection in the background: one of all servers at a time works for it, after each failure it begins anew.
+//! Keeps a projection in the background: from the log one of all servers at a time, from Kafka all of them. After each failure it begins anew.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use event_store::{Checkpoint, EventStore, checkpoint, lease};
+use event_store::{Checkpoint, EventStore, checkpoint, kafka::Settings, lease};
 use metrics::{counter, gauge};
 use tokio::{
     sync::watch,
@@ -11,7 +11,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Error, Projection, consumer::Consumer, rebuild};
+use crate::{
+    Error, Projection,
+    consumer::Consumer,
+    kafka::{
+        self,
+        hand_over::{self, Kept},
+    },
+    rebuild,
+};
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -22,6 +30,18 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 const REBUILD_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is looked whether the read model has come to this program's version.
 const VERSION_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether a read model can be handed over to Kafka, or has been.
+const HAND_OVER_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What projections are fed from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The log: one server at a time works for a projection.
+    Log,
+    /// Kafka, once the log has been published there; until then the log. A projection's partitions are spread over all servers.
+    Kafka(Arc<Settings>),
+}
 
 /// What a worker is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,17 +66,19 @@ pub enum State {
 pub struct Worker {
     store: EventStore,
     projection: Arc<dyn Projection>,
+    source: Source,
     holder: Uuid,
     state: watch::Sender<State>,
 }
 
-/// Keeps `projection` until `shutdown`: as long as `holder` has its lease, otherwise waits for that.
-pub async fn run(store: EventStore, projection: Arc<dyn Projection>, holder: Uuid, shutdown: CancellationToken) {
-    Worker::new(store, projection, holder).run(shutdown).await;
+/// Keeps `projection` from `source` until `shutdown`: from the log as long as `holder` has its lease, otherwise waits for that; from Kafka what
+/// the group gives. [`kafka::watermarks`] must run somewhere then.
+pub async fn run(store: EventStore, projection: Arc<dyn Projection>, source: Source, holder: Uuid, shutdown: CancellationToken) {
+    Worker::new(store, projection, source, holder).run(shutdown).await;
 }
 
 /// Applies all that the log has now, with no lease: the checkpoint alone keeps the rows right, whoever else is at it. Where the read model is
-/// of an older version of the projection, it is rebuilt. Answers with the position that it has come to.
+/// of an older version of the projection, it is rebuilt; where it is kept from Kafka, it is handed back to the log. Answers with the position that it has come to.
 ///
 /// # Errors
 /// The log can't be read, or events can't be applied.
@@ -65,7 +87,27 @@ pub async fn catch_up(store: &EventStore, projection: &Arc<dyn Projection>) -> R
     if let Standing::Older(_) = standing(store, &**projection).await? {
         rebuild::rebuild(store, projection, &never, |_, _| ()).await?;
     }
-    Consumer::open(store, projection.clone()).await?.catch_up(&never, |_, _| ()).await
+    from_log(store, projection).await?.catch_up(&never, |_, _| ()).await
+}
+
+/// A consumer of the log, where need be after handing the read model back from Kafka.
+async fn from_log(store: &EventStore, projection: &Arc<dyn Projection>) -> Result<Consumer, Error> {
+    match Consumer::open(store, projection.clone()).await {
+        Err(Error::OnKafka { .. }) => {
+            hand_over::unseat(store, projection).await?;
+            Consumer::open(store, projection.clone()).await
+        }
+        opened => opened,
+    }
+}
+
+/// What the read model is to be kept from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    Log,
+    /// Until that is published.
+    LogAtFirst(&'a Settings),
+    Kafka(&'a Settings),
 }
 
 /// The read model, as this program sees it.
@@ -89,8 +131,8 @@ async fn standing(store: &EventStore, projection: &dyn Projection) -> Result<Sta
 impl Worker {
     /// A worker that does nothing yet. `holder` is what its process is known by; all its workers may have the same.
     #[must_use]
-    pub fn new(store: EventStore, projection: Arc<dyn Projection>, holder: Uuid) -> Self {
-        Self { store, projection, holder, state: watch::Sender::new(State::Idle) }
+    pub fn new(store: EventStore, projection: Arc<dyn Projection>, source: Source, holder: Uuid) -> Self {
+        Self { store, projection, source, holder, state: watch::Sender::new(State::Idle) }
     }
 
     /// What it is doing, now and later.
@@ -104,12 +146,15 @@ impl Worker {
         tokio::join!(self.keep(&shutdown), self.rebuild_where_needed(&shutdown));
     }
 
-    /// Keeps the read model while it is of this program's version. Only then it asks for the lease: a program of the other version may be
-    /// at work.
+    /// Keeps the read model while it is of this program's version. Only then it asks for the lease, or joins the group: a program of the other
+    /// version may be at work.
     async fn keep(&self, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
             match standing(&self.store, &*self.projection).await {
-                Ok(Standing::Current) => self.keep_current(shutdown).await,
+                Ok(Standing::Current) => match &self.source {
+                    Source::Log => self.keep_under_lease(shutdown, Origin::Log).await,
+                    Source::Kafka(settings) => self.keep_by_kafka(shutdown, settings).await,
+                },
                 Ok(Standing::Older(found) | Standing::Newer(found)) => {
                     self.enter(State::OtherVersion { found });
                     let _ = shutdown.run_until_cancelled(sleep(VERSION_INTERVAL)).await;
@@ -122,8 +167,39 @@ impl Worker {
         }
     }
 
-    /// Works whenever it holds the lease, until `shutdown` or until the read model is of another version.
-    async fn keep_current(&self, shutdown: &CancellationToken) {
+    /// Works on what the group gives, once the read model is kept from Kafka; whoever has the lease hands it over.
+    async fn keep_by_kafka(&self, shutdown: &CancellationToken, settings: &Settings) {
+        match hand_over::kept(&self.store, &*self.projection, settings).await {
+            Ok(Kept::FromKafka) => {
+                let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                self.enter(State::Idle);
+            }
+            Ok(Kept::FromLog | Kept::FromOtherTopics) => {
+                let waiting = shutdown.child_token();
+                let kept = async {
+                    self.keep_under_lease(&waiting, Origin::LogAtFirst(settings)).await;
+                    waiting.cancel();
+                };
+                tokio::join!(kept, self.wait_for_kafka(settings, &waiting));
+            }
+            Err(error) => {
+                self.failed(&error).await;
+                let _ = shutdown.run_until_cancelled(sleep(LONGEST_BACKOFF)).await;
+            }
+        }
+    }
+
+    /// Cancels `waiting` once the read model is kept from Kafka.
+    async fn wait_for_kafka(&self, settings: &Settings, waiting: &CancellationToken) {
+        while waiting.run_until_cancelled(sleep(HAND_OVER_INTERVAL)).await.is_some() {
+            if matches!(hand_over::kept(&self.store, &*self.projection, settings).await, Ok(Kept::FromKafka)) {
+                waiting.cancel();
+            }
+        }
+    }
+
+    /// Works whenever it holds the lease, until `shutdown` or until there is other work.
+    async fn keep_under_lease(&self, shutdown: &CancellationToken, from: Origin<'_>) {
         let lease = format!("projection:{}", self.projection.name());
         let candidacy = shutdown.child_token();
         let mut held = lease::keep(self.store.pool().clone(), lease, self.holder, candidacy.clone());
@@ -134,7 +210,7 @@ impl Worker {
                 stop.cancel();
             };
             let work = async {
-                if self.work(&stop).await.is_break() {
+                if self.work(&stop, from).await.is_break() {
                     candidacy.cancel();
                 }
             };
@@ -145,14 +221,15 @@ impl Worker {
         let _ = timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
     }
 
-    /// Applies what comes until `stop`, and begins anew after each failure. Breaks where the read model is of another version.
-    async fn work(&self, stop: &CancellationToken) -> std::ops::ControlFlow<()> {
+    /// Applies what comes until `stop`, and begins anew after each failure. Breaks where the read model is of another version, or is kept from
+    /// somewhere else.
+    async fn work(&self, stop: &CancellationToken, from: Origin<'_>) -> ControlFlow<()> {
         let mut backoff = FIRST_BACKOFF;
         while !stop.is_cancelled() {
             let started_at = Instant::now();
-            match self.follow(stop).await {
-                Ok(()) => {}
-                Err(Error::OtherVersion { .. }) => return std::ops::ControlFlow::Break(()),
+            match self.follow(stop, from).await {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) | Err(Error::OtherVersion { .. }) => return ControlFlow::Break(()),
                 Err(error) => {
                     self.failed(&error).await;
                     if started_at.elapsed() > LONGEST_BACKOFF {
@@ -163,12 +240,53 @@ impl Worker {
                 }
             }
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 
-    async fn follow(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut consumer = Consumer::open(&self.store, self.projection.clone()).await?;
-        consumer.follow(stop, || self.enter(State::Running)).await
+    async fn follow(&self, stop: &CancellationToken, from: Origin<'_>) -> Result<ControlFlow<()>, Error> {
+        match from {
+            Origin::Log => {
+                let mut consumer = from_log(&self.store, &self.projection).await?;
+                consumer.follow(stop, || self.enter(State::Running)).await?;
+                Ok(ControlFlow::Continue(()))
+            }
+            Origin::LogAtFirst(settings) => self.follow_and_hand_over(stop, settings).await,
+            Origin::Kafka(settings) => {
+                let consumer = kafka::Consumer::open(&self.store, self.projection.clone(), settings).await?;
+                let health = |away: Option<String>| self.enter(away.map_or(State::Running, |reason| State::Failing { reason }));
+                consumer.follow(stop, health).await?;
+                Ok(ControlFlow::Break(()))
+            }
+        }
+    }
+
+    /// Follows the log until Kafka has caught up with it, and hands the read model over then.
+    async fn follow_and_hand_over(&self, stop: &CancellationToken, settings: &Settings) -> Result<ControlFlow<()>, Error> {
+        if hand_over::kept(&self.store, &*self.projection, settings).await? == Kept::FromKafka {
+            return Ok(ControlFlow::Break(())); // whoever had the lease before has done it
+        }
+        let mut consumer = from_log(&self.store, &self.projection).await?;
+        let ready = stop.child_token();
+        let followed = async {
+            let followed = consumer.follow(&ready, || self.enter(State::Running)).await;
+            ready.cancel();
+            followed
+        };
+        let watched = async {
+            while ready.run_until_cancelled(sleep(HAND_OVER_INTERVAL)).await.is_some() {
+                if hand_over::is_ready(&self.store, &*self.projection, settings).await? {
+                    ready.cancel();
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let (followed, watched) = tokio::join!(followed, async { watched.await.inspect_err(|_| ready.cancel()) });
+        followed.and(watched)?;
+        if stop.is_cancelled() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let is_seated = hand_over::seat(&self.store, &self.projection, settings).await?;
+        Ok(if is_seated { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     /// Rebuilds an older read model, and goes on with rebuilds that were broken off.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use domain::{Aggregate, payment};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::OrderId};
 use event_store::{
-    Batch, Checkpoint, Parked, ParkedStreams, checkpoint, lease,
+    Batch, Checkpoint, EventStore, Parked, ParkedStreams, checkpoint, kafka, lease,
     parked::{self, Mended, Mending},
 };
 use metrics::{counter, gauge, histogram};
@@ -41,8 +41,38 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest pause between two tries while the database is away.
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs the payment worker while this server holds its lease, until `shutdown`.
-pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shutdown: CancellationToken) {
+/// Where the worker hears of payments: in the order of the log either way.
+enum Source {
+    Log(event_store::Feed),
+    Kafka(kafka::Feed),
+}
+
+impl Source {
+    fn of(store: &EventStore, kafka: Option<&Arc<kafka::Settings>>) -> Self {
+        const CATEGORIES: &[&str] = &[payment::Payment::CATEGORY];
+        match kafka {
+            None => Self::Log(store.feed(CATEGORIES)),
+            Some(settings) => Self::Kafka(kafka::Feed::new(store.clone(), settings.clone(), CATEGORIES)),
+        }
+    }
+
+    async fn next(&mut self, after: i64) -> Result<Batch, event_store::Error> {
+        match self {
+            Self::Log(feed) => feed.next(after, BATCH).await,
+            Self::Kafka(feed) => feed.next(after, BATCH).await,
+        }
+    }
+}
+
+/// Runs the payment worker while this server holds its lease, until `shutdown`. It hears of payments from `kafka` where that is given, otherwise
+/// from the log.
+pub async fn run(
+    shop: Shop,
+    gateway: Arc<dyn PaymentGateway>,
+    kafka: Option<Arc<kafka::Settings>>,
+    holder: Uuid,
+    shutdown: CancellationToken,
+) {
     let mut held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, shutdown.clone());
     let mut pause = Duration::from_millis(50);
     while !shutdown.is_cancelled() {
@@ -53,7 +83,7 @@ pub async fn run(shop: Shop, gateway: Arc<dyn PaymentGateway>, holder: Uuid, shu
         let stopped = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = held.wait_for(|held| !*held) => continue,
-            stopped = work(&shop, &gateway, holder) => stopped,
+            stopped = work(&shop, &gateway, kafka.as_ref(), holder) => stopped,
         };
         if let Err(error) = stopped {
             tracing::warn!(%error, "the payment worker was stopped and goes on where it was");
@@ -132,7 +162,12 @@ impl Cause {
     }
 }
 
-async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> Result<(), event_store::Error> {
+async fn work(
+    shop: &Shop,
+    gateway: &Arc<dyn PaymentGateway>,
+    kafka: Option<&Arc<kafka::Settings>>,
+    holder: Uuid,
+) -> Result<(), event_store::Error> {
     let pool = shop.store.pool();
     let fence = lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
     let (checkpoint, open) = open::read(pool).await?;
@@ -152,13 +187,13 @@ async fn work(shop: &Shop, gateway: &Arc<dyn PaymentGateway>, holder: Uuid) -> R
     for order in worker.open.orders() {
         worker.begin(order, Cause::TIME);
     }
-    let mut feed = shop.store.feed(&[payment::Payment::CATEGORY]);
+    let mut source = Source::of(&shop.store, kafka);
     let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let due = worker.open.next_due(|order| worker.busy.contains_key(order));
         tokio::select! {
-            batch = feed.next(worker.position, BATCH) => worker.take(batch?).await?,
+            batch = source.next(worker.position) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done).await?,
             _ = tick.tick() => worker.write_down().await?,
             () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },

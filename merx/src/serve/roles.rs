@@ -7,6 +7,7 @@ use event_store::kafka::{
     Settings,
     publisher::{self, Health},
 };
+use projections::Source;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -76,11 +77,7 @@ pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, s
             Role::CommandApi => {
                 workers.spawn(idempotency::remove_old(shop.store.pool().clone(), stopping.clone()));
             }
-            Role::Projector => {
-                for projection in projections::all() {
-                    workers.spawn(projections::run(shop.store.clone(), projection, holder, stopping.clone()));
-                }
-            }
+            Role::Projector => project(shop, kafka, holder, stopping, workers),
             Role::Publisher => {
                 if let Some(Kafka { settings, published }) = kafka {
                     workers.spawn(publisher::run(shop.store.clone(), settings.clone(), holder, stopping.clone(), published.clone()));
@@ -88,11 +85,23 @@ pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, s
             }
             Role::PaymentWorker => {
                 let gateway = Arc::new(payment_gateway::simulated::Gateway::new(shop.store.pool().clone()));
-                workers.spawn(payment_gateway::worker::run(shop.clone(), gateway, holder, stopping.clone()));
+                let kafka = kafka.map(|kafka| kafka.settings.clone());
+                workers.spawn(payment_gateway::worker::run(shop.clone(), gateway, kafka, holder, stopping.clone()));
             }
             Role::ProcessManager => {
                 workers.spawn(process::run(shop.clone(), holder, stopping.clone()));
             }
         }
+    }
+}
+
+/// Starts what keeps the read models.
+fn project(shop: &Shop, kafka: Option<&Kafka>, holder: Uuid, stopping: &CancellationToken, workers: &mut JoinSet<()>) {
+    let source = kafka.map_or(Source::Log, |kafka| Source::Kafka(kafka.settings.clone()));
+    for projection in projections::all() {
+        workers.spawn(projections::run(shop.store.clone(), projection, source.clone(), holder, stopping.clone()));
+    }
+    if kafka.is_some() {
+        workers.spawn(projections::kafka::watermarks(shop.store.clone(), stopping.clone()));
     }
 }

@@ -5,9 +5,12 @@
 
 mod tables;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use event_store::{Checkpoint, EventStore};
+use event_store::{
+    Checkpoint, EventStore,
+    kafka::places::{self, Places},
+};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -142,8 +145,13 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     sqlx::query!("begin").execute(&mut consumer.connection).await?;
     sqlx::query!("set local synchronous_commit = on").execute(&mut consumer.connection).await?;
     let live = Checkpoint::lock(&mut consumer.connection, name).await?;
-    // Readers never see a read model go back.
-    let position = live.as_ref().map_or(0, |live| live.position).max(consumer.checkpoint.position);
+    // Readers never see a read model go back. On Kafka partitions are ahead of the checkpoint, and begin where everything is published.
+    let places = places::read(&mut consumer.connection, name).await?;
+    let mut position = live.as_ref().map_or(0, |live| live.position).max(consumer.checkpoint.position);
+    if let Some(furthest) = places.values().map(|place| place.position).max() {
+        let published = places::published(&mut consumer.connection, &[]).await?.position;
+        position = position.max(furthest).max(published);
+    }
     if !consumer.apply_up_to(position).await? {
         return Ok(None);
     }
@@ -151,6 +159,12 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     tables::swap(connection, &*projection).await?;
     if live.is_none() {
         Checkpoint::open(connection, name, version).await?;
+    }
+    if are_those_of(&places, &*projection) {
+        places::raise(connection, name, position).await?;
+    } else {
+        // It reads other categories than the version before: it is handed over to Kafka anew.
+        places::unseat(connection, name).await?;
     }
     sqlx::query!(
         r#"
@@ -168,4 +182,10 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     sqlx::query!("delete from checkpoints where name = $1", rebuilt).execute(&mut *connection).await?;
     sqlx::query!("commit").execute(&mut *connection).await?;
     Ok(Some(position))
+}
+
+/// Whether `places` are of the topics that `projection` reads.
+fn are_those_of(places: &Places, projection: &dyn Projection) -> bool {
+    let there: BTreeSet<&str> = places.keys().map(|part| part.category()).collect();
+    there == projection.categories().iter().copied().collect()
 }

@@ -55,6 +55,11 @@ impl Database {
         Some(Self { pool, name, server })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Applies events in batches of `most`, each committed.
     pub async fn apply(&self, name: &str, events: &[Arc<Recorded>], most: usize) {
         let projection = projection(name);

@@ -1,5 +1,6 @@
 //! Projections against a real Postgres: what rows come of what events. Each test has a database of its own, made where
-//! `MERX_TEST_DATABASE_URL` says; without that they are skipped.
+//! `MERX_TEST_DATABASE_URL` says; without that they are skipped. Those on Kafka use the one that `MERX_TEST_KAFKA_BROKERS` names; without that,
+//! librdkafka's mock cluster.
 
 #![expect(clippy::expect_used, reason = "a test that can not be set up has failed")]
 
@@ -8,6 +9,7 @@ mod cart_rows;
 mod catalogue_rows;
 mod database;
 mod flash_sale_rows;
+mod kafka;
 mod log;
 mod order_rows;
 mod parking;

@@ -10,7 +10,7 @@ use event_store::{
     EventStore,
     parked::{self, Mending},
 };
-use projections::{Applied, Error, Projection, catch_up, mend::mend, rebuild};
+use projections::{Applied, Error, Projection, Source, catch_up, mend::mend, rebuild};
 use serde_json::json;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -21,14 +21,18 @@ use crate::{
 };
 
 /// The stock, by code that can't take receipts of 13 and panics at 14 until it is mended.
-struct Superstitious {
+pub struct Superstitious {
     stock: Arc<dyn Projection>,
     is_mended: AtomicBool,
 }
 
 impl Superstitious {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self { stock: projection("stock"), is_mended: AtomicBool::new(false) })
+    }
+
+    pub fn mend(&self) {
+        self.is_mended.store(true, Ordering::SeqCst);
     }
 }
 
@@ -114,7 +118,7 @@ async fn a_bad_event_parks_its_stream_alone_and_goes_on_once_the_code_is_mended(
     assert_eq!(refused.to_string(), format!("stock-B stays parked: {thirteen}"));
     assert_eq!(parked_streams(&database).await.len(), 2, "nothing has changed");
 
-    code.is_mended.store(true, Ordering::SeqCst);
+    code.mend();
     let mended = mend(&store, &*projection, "stock-B", Mending::Retry).await.expect("mended");
     assert_eq!((mended.events, mended.parked_again), (2, None));
     let mended = mend(&store, &*projection, "stock-C", Mending::Skip).await.expect("skipped");
@@ -132,13 +136,13 @@ async fn a_worker_at_work_learns_that_a_stream_is_not_parked_any_more() {
     let (store, shutdown) = (open(&database).await, CancellationToken::new());
     let code = Superstitious::new();
     let projection: Arc<dyn Projection> = code.clone();
-    let worker = tokio::spawn(projections::run(store.clone(), projection.clone(), uuid::Uuid::now_v7(), shutdown.clone()));
+    let worker = tokio::spawn(projections::run(store.clone(), projection.clone(), Source::Log, uuid::Uuid::now_v7(), shutdown.clone()));
     let mut log = receipts(&[("A", 13), ("A", 1)]);
     log.append_to(&store).await;
     while parked_streams(&database).await.is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    code.is_mended.store(true, Ordering::SeqCst);
+    code.mend();
     // The worker may still be on its way to the second event.
     mend(&store, &*projection, "stock-A", Mending::Retry).await.expect("mended");
     let before = log.events.len();

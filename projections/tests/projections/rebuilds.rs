@@ -1,7 +1,7 @@
 //! Read models that are built anew beside those in use.
 
 use event_store::EventStore;
-use projections::{Error, catch_up, rebuild};
+use projections::{Error, Source, catch_up, rebuild};
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +110,7 @@ async fn writes_go_on_during_a_rebuild_and_nothing_is_lost_or_applied_twice() {
     let shutdown = CancellationToken::new();
     let mut workers = tokio::task::JoinSet::new();
     for projection in projections::all() {
-        workers.spawn(projections::run(store.clone(), projection, uuid::Uuid::now_v7(), shutdown.clone()));
+        workers.spawn(projections::run(store.clone(), projection, Source::Log, uuid::Uuid::now_v7(), shutdown.clone()));
     }
     let rebuilding = async {
         for _ in 0..3 {

@@ -8,7 +8,7 @@ use std::{
 
 use event_schemas::Recorded;
 use event_store::EventStore;
-use projections::{Applied, Error, Projection, State, Worker, catch_up};
+use projections::{Applied, Error, Projection, Source, State, Worker, catch_up};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ async fn workers_follow_the_log_and_two_servers_apply_it_once() {
     for store in &stores {
         let holder = Uuid::now_v7();
         for projection in projections::all() {
-            workers.spawn(projections::run(store.clone(), projection, holder, shutdown.clone()));
+            workers.spawn(projections::run(store.clone(), projection, Source::Log, holder, shutdown.clone()));
         }
     }
     log.append_to(&stores[0]).await;
@@ -90,7 +90,7 @@ async fn the_checkpoint_alone_keeps_four_at_once_from_applying_anything_twice() 
 async fn events_of_no_interest_move_the_checkpoint_too() {
     let Some(database) = Database::create().await else { return };
     let (store, shutdown) = (open(&database).await, CancellationToken::new());
-    let worker = tokio::spawn(projections::run(store.clone(), projection("reviews"), Uuid::now_v7(), shutdown.clone()));
+    let worker = tokio::spawn(projections::run(store.clone(), projection("reviews"), Source::Log, Uuid::now_v7(), shutdown.clone()));
     let mut log = Log::default();
     for _ in 0..50 {
         log.add("stock-A", "StockReceived", &serde_json::json!({"quantity": 1, "reference": ""}));
@@ -143,7 +143,7 @@ async fn a_failure_shows_and_is_tried_again_until_it_is_none() {
     log.add("stock-A", "StockReceived", &serde_json::json!({"quantity": 1, "reference": ""}));
     log.append_to(&store).await;
     let moody = Arc::new(Moody { tries: AtomicUsize::new(0), applied: AtomicUsize::new(0) });
-    let worker = Worker::new(store, moody.clone(), Uuid::now_v7());
+    let worker = Worker::new(store, moody.clone(), Source::Log, Uuid::now_v7());
     let mut state = worker.state();
     let worker = tokio::spawn(worker.run(shutdown.clone()));
     let failing = state.wait_for(|state| matches!(state, State::Failing { .. })).await.expect("a state").clone();

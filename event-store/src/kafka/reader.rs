@@ -1,0 +1,147 @@
+//! Messages of topics, off the thread that librdkafka needs to itself.
+//!
+//! A thread for each [`Reader`] asks librdkafka for messages, decodes them and hands them on through a channel with room for some thousand: where
+//! they are not taken, it waits, and librdkafka stops fetching. It also says when Kafka is away, and when it is back: once each.
+
+mod thread;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use event_schemas::Recorded;
+use rdkafka::{ClientConfig, consumer::BaseConsumer};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Settings, places::Part};
+use crate::{Error, feed::Undecodable};
+use thread::{Context, Pump};
+
+pub use thread::MOST_MESSAGES;
+
+/// How many arrivals wait at most to be taken; each has up to [`thread::MOST_MESSAGES`] messages.
+const WAITING: usize = 16;
+/// How long a consumer may be silent before its group goes on without it.
+const SESSION_MS: u32 = 8_000;
+const HEARTBEAT_MS: u32 = 2_000;
+
+/// An event as it arrived.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// The partition that it stands in.
+    pub part: Part,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its position in the log.
+    pub position: i64,
+    /// The position of the event before it in this partition.
+    pub previous_position: i64,
+    /// What it says; or that this program can't read it.
+    pub event: Result<Arc<Recorded>, Undecodable>,
+}
+
+/// What a reader has to say.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Messages, in order for each partition.
+    Events(Vec<Arrived>),
+    /// The group gives these partitions to this reader, which waits for the offsets to begin at. What gets none is not read.
+    Assigned(Vec<Part>, oneshot::Sender<BTreeMap<Part, i64>>),
+    /// The group takes these partitions away.
+    Revoked(Vec<Part>),
+    /// Kafka can't be read; why.
+    Away(String),
+    /// Kafka can be read.
+    Back,
+}
+
+/// Reads topics. Dropping it ends the thread and leaves the group.
+pub struct Reader {
+    arrivals: mpsc::Receiver<Arrival>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What is read.
+enum What {
+    /// What the group `String` gives of these topics.
+    Shared(Vec<String>),
+    /// Partitions, from an offset on each.
+    Own(BTreeMap<Part, i64>),
+}
+
+impl Reader {
+    /// One of the members of `group`, which spreads the partitions of `topics` over them.
+    ///
+    /// # Errors
+    /// The settings are none that a client can be made with.
+    pub fn of_group(settings: &Settings, group: &str, topics: Vec<String>) -> Result<Self, Error> {
+        let mut config = config(settings);
+        config
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", SESSION_MS.to_string())
+            .set("heartbeat.interval.ms", HEARTBEAT_MS.to_string());
+        Self::start(settings, &config, What::Shared(topics))
+    }
+
+    /// One that reads partitions from an offset on, each; nobody else is asked.
+    ///
+    /// # Errors
+    /// The settings are none that a client can be made with.
+    pub fn of_parts(settings: &Settings, parts: BTreeMap<Part, i64>) -> Result<Self, Error> {
+        let mut config = config(settings);
+        // Of no group: nothing is ever committed to it, but without the name of one nothing can be assigned.
+        config.set("group.id", format!("{}.reader", settings.prefix));
+        Self::start(settings, &config, What::Own(parts))
+    }
+
+    fn start(settings: &Settings, config: &ClientConfig, what: What) -> Result<Self, Error> {
+        let (sender, arrivals) = mpsc::channel(WAITING);
+        let (end, ended) = oneshot::channel();
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(Context::new(sender.clone())).map_err(|error| Error::Kafka(error.to_string()))?;
+        let pump = Pump::new(consumer, sender, settings, what);
+        let run = move || {
+            pump.run();
+            drop(end);
+        };
+        std::thread::Builder::new().name("merx-kafka".into()).spawn(run).map_err(|error| Error::Kafka(error.to_string()))?;
+        Ok(Self { arrivals, ended })
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// The client has failed for good; another one must be made.
+    pub async fn next(&mut self) -> Result<Arrival, Error> {
+        self.arrivals.recv().await.ok_or_else(|| Error::Kafka("the client has failed and is made anew".into()))
+    }
+
+    /// What has come already.
+    pub fn try_next(&mut self) -> Option<Arrival> {
+        self.arrivals.try_recv().ok()
+    }
+
+    /// Ends it and waits until the group has been left, so that others get its partitions at once.
+    pub async fn close(self) {
+        drop(self.arrivals);
+        let _ = self.ended.await;
+    }
+}
+
+fn config(settings: &Settings) -> ClientConfig {
+    let mut config = settings.client_config();
+    config
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.partition.eof", "false")
+        // A topic that is made anew is found within seconds.
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("socket.timeout.ms", "10000")
+        // For each of the projections of a process: what they read ahead is bounded.
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.error.backoff.ms", "200")
+        .set("fetch.wait.max.ms", "250");
+    config
+}
