@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What building and running Merx takes, and installing what is missing. To be sourced.
 #
-#   require_build       Rust and a C compiler
+#   require_build       Rust, and what compiles the C and C++ of librdkafka
 #   require_postgres    the Postgres server's binaries, 15 or newer; their folder goes into $postgres_bin
 #   require_tool CMD PACKAGE...
 
@@ -47,6 +47,11 @@ require_build() {
     command -v cargo >/dev/null || fail "Rust is missing: install it as https://rustup.rs says (1.94 or newer)"
     # With the headers of the C library, which a bare compiler may lack.
     if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then install_packages gcc libc6-dev; fi
+    # librdkafka comes as source, and takes TLS from the system.
+    if ! echo '#include <string>' | c++ -x c++ -E - >/dev/null 2>&1; then install_packages g++; fi
+    require_tool make make
+    require_tool pkg-config pkg-config
+    if ! pkg-config --exists openssl; then install_packages libssl-dev; fi
     # The queries are checked against .sqlx/: a DATABASE_URL meant for the server is none for the compiler.
     export SQLX_OFFLINE=true
 }
@@ -95,8 +100,7 @@ install_postgres() {
 # Nothing of the caller's set-up shall leak into a server that tests drive.
 forget_settings() {
     local name
-    unset DATABASE_URL KAFKA_BROKERS MEILI_URL MEILI_KEY
-    for name in ${!MERX_@}; do
+    for name in DATABASE_URL ${!KAFKA_@} ${!MEILI_@} ${!MERX_@}; do
         if [ "$name" != MERX_POSTGRES_BIN ]; then unset "$name"; fi
     done
 }

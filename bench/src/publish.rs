@@ -45,7 +45,7 @@ pub async fn run(server: &Server, extent: Extent) -> Result<Report, Error> {
     let mut runs = Vec::new();
     for nth in 1..=extent.runs {
         server.checkpoint().await?;
-        let settings = Settings { prefix: format!("run-{nth}"), ..Settings::plaintext(&kafka.brokers) };
+        let settings = Settings::plaintext(&kafka.brokers).with_prefix(format!("run-{nth}"));
         let rate = publish(&store, &options, &settings).await?;
         let baseline = one_by_one(&settings, extent.turn).await?;
         eprintln!("run {nth}: {rate:.0} events/s; one by one: {baseline:.0}");

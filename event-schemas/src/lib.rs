@@ -2,6 +2,7 @@
 //!
 //! Everything here is data. Rules live in `domain`, storage in `event-store`.
 
+pub mod asyncapi;
 pub mod envelope;
 pub mod events;
 pub mod ids;

@@ -3,13 +3,15 @@
 mod operations;
 mod roles;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use axum::{Router, middleware, serve::ListenerExt};
 use command_api::{Settings, Shop, idempotency};
+use event_schemas::asyncapi::Topics;
 use event_store::kafka as cluster;
 use gateway::{Routes, problem::Kind};
 use query_api::Queries;
+use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::{
     net::TcpListener,
@@ -82,6 +84,9 @@ pub enum Error {
     /// The demo data can't be loaded.
     #[error("the demo data can't be loaded: {0}")]
     Demo(#[from] import::Error),
+    /// The events can't be described.
+    #[error("the events can't be described: {0}")]
+    Description(#[from] serde_json::Error),
     /// The operating system does not let us hear signals, or the listener failed.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -134,7 +139,8 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
         // Answers are small; waiting to fill a packet would only delay them.
         let _ = connection.set_nodelay(true);
     });
-    let router = router(roles, &shop, &queries, &health);
+    let events = event_schemas::asyncapi::document(topics(kafka.as_ref().map(Kafka::settings)), env!("CARGO_PKG_VERSION"))?;
+    let router = router(roles, &shop, &queries, &health, events);
     let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
     let interrupted = tokio::select! {
@@ -184,7 +190,7 @@ async fn read_pool(pool: &PgPool) -> Result<PgPool, Error> {
 }
 
 /// The routes of the roles that answer requests, and of the operator's questions, behind the edge.
-fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Router {
+fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health, events: Value) -> Router {
     let mut routes = operations::routes(health.clone());
     if roles.contains(&Role::CommandApi) {
         routes = routes.merge(command_api::routes(shop.clone()));
@@ -193,10 +199,15 @@ fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health) -> Ro
         routes = routes.merge(query_api::routes(queries.clone()));
     }
     let everything = everything(shop, queries, health);
-    let document = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
-    let routes = routes.merge(operations::openapi(Arc::new(document))).merge(operations::problems(problems(&everything)));
+    let openapi = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
+    let routes = routes.merge(operations::descriptions(openapi, events)).merge(operations::problems(problems(&everything)));
     let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
     gateway::request::layer(routes.into_router().layer(idempotent))
+}
+
+/// The topics that this server's settings name; those of a server with Kafka and no other settings where it has none.
+fn topics(kafka: Option<&cluster::Settings>) -> Topics<'_> {
+    kafka.map_or(Topics { prefix: "merx", partitions: 12 }, |settings| Topics { prefix: &settings.prefix, partitions: settings.partitions })
 }
 
 /// Every route there is, whichever this process answers: what clients are told of.

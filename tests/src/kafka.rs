@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! An Apache Kafka of a test's own, which may be killed and started again on its data and port: `script/kafka` says how.
 
 use std::{
@@ -70,4 +71,116 @@ fn command(action: &str, directory: &Path) -> Command {
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/kafka")).arg(action).arg(directory);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
+=======
+//! The Kafka of a test run, and what stands on it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{Headers as _, Message as _},
+};
+use serde_json::Value;
+
+use crate::database::skipped;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The brokers that `script/test` started; none, and a line that says so, where there are none.
+pub fn brokers() -> Option<String> {
+    let brokers = std::env::var("MERX_TEST_KAFKA_BROKERS").ok();
+    if brokers.is_none() {
+        skipped("MERX_TEST_KAFKA_BROKERS");
+    }
+    brokers
+}
+
+/// Settings of a client of theirs.
+pub fn client(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    config
+}
+
+/// An event as it stands on a topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub key: String,
+    pub headers: BTreeMap<String, String>,
+    pub data: Value,
+}
+
+impl Message {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}"))
+    }
+
+    pub fn position(&self) -> i64 {
+        self.header("ce_position").parse().expect("a position")
+    }
+
+    /// `OrderPlaced.v1`.
+    pub fn type_and_version(&self) -> String {
+        format!("{}.v{}", self.header("ce_type"), self.header("ce_schemaversion"))
+    }
+}
+
+/// All that stands on the topics `<prefix>.…` now, each partition in its order.
+pub async fn everything(brokers: &str, prefix: &str) -> Vec<Message> {
+    let (config, prefix) = (client(brokers), format!("{prefix}."));
+    tokio::task::spawn_blocking(move || read(config, &prefix)).await.expect("what stands on the topics")
+}
+
+/// The same, once so many events stand there.
+pub async fn until(brokers: &str, prefix: &str, events: usize) -> Vec<Message> {
+    let limit = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let messages = everything(brokers, prefix).await;
+        let positions: BTreeSet<_> = messages.iter().map(Message::position).collect();
+        if positions.len() >= events {
+            return messages;
+        }
+        assert!(tokio::time::Instant::now() < limit, "{} of {events} events were published in time", positions.len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn read(mut config: ClientConfig, prefix: &str) -> Vec<Message> {
+    config.set("group.id", "tests").set("enable.auto.commit", "false").set("enable.partition.eof", "false");
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let metadata = consumer.fetch_metadata(None, LIMIT).expect("the cluster's metadata");
+    let mut assigned = TopicPartitionList::new();
+    let mut left = 0;
+    for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)) {
+        for partition in topic.partitions() {
+            let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), LIMIT).expect("the watermarks");
+            left += high - low;
+            assigned.add_partition_offset(topic.name(), partition.id(), Offset::Beginning).expect("a partition");
+        }
+    }
+    consumer.assign(&assigned).expect("the partitions");
+    let mut messages = Vec::new();
+    while left > 0 {
+        let message = consumer.poll(LIMIT).expect("a message in time").expect("a message");
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("UTF-8");
+        let headers = message.headers().map(|headers| headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect());
+        messages.push(Message {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            key: text(message.key()),
+            headers: headers.unwrap_or_default(),
+            data: serde_json::from_slice(message.payload().unwrap_or_default()).expect("JSON"),
+        });
+        left -= 1;
+    }
+    messages
+>>>>>>> kafka-edge
 }

@@ -1,8 +1,11 @@
 //! Tests of the whole of Merx from outside: they start the binary, talk HTTP to it, kill it, and look at what it promised.
 //!
 //! They need `target/release/merx` (or another, named by `MERX_BIN`) and, for a database of each test's own, the URL of a Postgres
-//! superuser in `MERX_TEST_DATABASE_URL`. `script/test` sees to both.
+//! superuser in `MERX_TEST_DATABASE_URL`. Some need a Kafka (`MERX_TEST_KAFKA_BROKERS`) or a Python with the packages of `requirements.txt`
+//! (`MERX_TEST_PYTHON`). `script/test` sees to all of them.
 
+#[cfg(test)]
+mod asyncapi;
 #[cfg(test)]
 mod buying;
 #[cfg(test)]
@@ -13,6 +16,10 @@ mod catalogue;
 mod client;
 #[cfg(test)]
 mod clocks;
+#[cfg(test)]
+mod compose;
+#[cfg(test)]
+mod consuming;
 #[cfg(test)]
 mod conventions;
 #[cfg(test)]

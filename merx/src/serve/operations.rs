@@ -58,13 +58,22 @@ pub fn routes(health: Health) -> Routes {
         .with_state(health)
 }
 
-/// The description of every route there is.
-pub fn openapi(document: Arc<Value>) -> Routes {
+/// The descriptions: of every route there is, and of every event that stands on Kafka.
+pub fn descriptions(openapi: Value, asyncapi: Value) -> Routes {
+    Routes::new().add(description("/openapi.json", "This description", openapi)).add(description(
+        "/asyncapi.json",
+        "What stands on Kafka, as AsyncAPI 3.0",
+        asyncapi,
+    ))
+}
+
+fn description(path: &'static str, summary: &'static str, document: Value) -> Route {
+    let document = Arc::new(document);
     let answer = move || {
         let document = document.clone();
         async move { Json(document.as_ref().clone()) }
     };
-    Routes::new().add(Route::get("/openapi.json", answer).summary("This description").tag("Operations").answers::<Value>(200))
+    Route::get(path, answer).summary(summary).tag("Operations").answers::<Value>(200)
 }
 
 /// What the `type` of every problem points to.

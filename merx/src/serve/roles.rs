@@ -58,6 +58,11 @@ pub struct Kafka {
 }
 
 impl Kafka {
+    /// Which cluster it is, and which topics.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub fn new(settings: Settings) -> Self {
         let published = watch::Sender::new(Health::Away("the publisher is starting".into()));
         Self { settings: Arc::new(settings), published }
