@@ -119,7 +119,8 @@ def settings(variables):
     }
     given = {setting: variables[name] for name, setting in names.items() if variables.get(name)}
     # Places are kept by ourselves; librdkafka wants a group all the same.
-    return given | {"group.id": "follow-order", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    own = {"group.id": "follow-order", "enable.auto.commit": False, "auto.offset.reset": "earliest", "reconnect.backoff.ms": 1000}
+    return given | own
 
 
 def messages(consumer, timeout_s):

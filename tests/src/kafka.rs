@@ -184,3 +184,57 @@ fn read(mut config: ClientConfig, prefix: &str) -> Vec<Message> {
     messages
 >>>>>>> kafka-edge
 }
+
+mod tests {
+    use rdkafka::{
+        admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+        client::DefaultClientContext,
+        producer::{FutureProducer, FutureRecord},
+    };
+
+    use super::*;
+
+    /// What `script/kafka` prints.
+    fn script(action: &str, folder: &std::path::Path) -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../script/kafka");
+        let output = std::process::Command::new(path).arg(action).arg(folder).output().expect("script/kafka");
+        assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Also where the test fails.
+    struct Stopped<'f>(&'f std::path::Path);
+
+    impl Drop for Stopped<'_> {
+        fn drop(&mut self) {
+            script("stop", self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broker_may_be_started_twice_and_keeps_its_port_and_what_it_acknowledged_when_it_is_killed() {
+        if brokers().is_none() {
+            return;
+        }
+        let temporary = tempfile::tempdir().expect("a folder");
+        let folder = temporary.path().join("kafka");
+        let stopped = Stopped(&folder);
+        let line = script("start", &folder);
+        assert_eq!(script("start", &folder), line);
+        let own = line.trim().strip_prefix("KAFKA_BROKERS=127.0.0.1:").expect("KAFKA_BROKERS").parse::<u16>().expect("a port");
+        let own = format!("127.0.0.1:{own}");
+        let admin: AdminClient<DefaultClientContext> = client(&own).create().expect("an admin client");
+        let new = NewTopic::new("kept.order", 1, TopicReplication::Fixed(1));
+        admin.create_topics(&[new], &AdminOptions::new()).await.expect("an answer")[0].as_ref().expect("a topic");
+        let producer: FutureProducer = client(&own).create().expect("a producer");
+        producer.send(FutureRecord::to("kept.order").key("a").payload("{}"), LIMIT).await.expect("an acknowledgement");
+        for action in ["kill", "start", "restart"] {
+            let told = script(action, &folder);
+            assert_eq!(told, if action == "kill" { "" } else { &line }, "{action}");
+        }
+        let kept = everything(&own, "kept").await;
+        assert_eq!(kept.iter().map(|message| (message.key.as_str(), &message.data)).collect::<Vec<_>>(), [("a", &serde_json::json!({}))]);
+        drop(stopped);
+        assert!(!folder.exists());
+    }
+}
