@@ -26,8 +26,18 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// What would make it use something else than what it brings along.
-const UNSET: [&str; 10] =
-    ["DATABASE_URL", "KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_PARTITIONS", "MEILI_URL", "MEILI_KEY", "MERX_LISTEN", "MERX_DATA_DIR", "MERX_PAYMENT_DEADLINE_S", "RUST_LOG"];
+const UNSET: [&str; 10] = [
+    "DATABASE_URL",
+    "KAFKA_BROKERS",
+    "KAFKA_TOPIC_PREFIX",
+    "KAFKA_PARTITIONS",
+    "MEILI_URL",
+    "MEILI_KEY",
+    "MERX_LISTEN",
+    "MERX_DATA_DIR",
+    "MERX_PAYMENT_DEADLINE_S",
+    "RUST_LOG",
+];
 
 /// A server, which is stopped and whose data is removed when this is dropped.
 pub struct Merx {

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod asyncapi;
 #[cfg(test)]
+mod broker;
+#[cfg(test)]
 mod buying;
 #[cfg(test)]
 mod campaign;

@@ -1,18 +1,11 @@
 //! What stands on the topics of a Kafka, beside what stands in the log.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
-use rdkafka::{
-    ClientConfig, Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-    message::{BorrowedMessage, Headers as _},
-};
 use sqlx::PgConnection;
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+use crate::kafka::{self, Message};
+
 const SHOWN: usize = 10;
 
 /// An event as the log has it.
@@ -26,29 +19,6 @@ struct Logged {
     payload: String,
 }
 
-/// A message as a consumer in any language sees it.
-struct Seen {
-    topic: String,
-    partition: i32,
-    key: String,
-    value: String,
-    headers: HashMap<String, String>,
-}
-
-impl Seen {
-    fn of(message: &BorrowedMessage<'_>) -> Self {
-        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-        let headers = message.headers().expect("headers");
-        let headers = headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect();
-        let (topic, partition) = (message.topic().to_owned(), message.partition());
-        Self { topic, partition, key: text(message.key()), value: text(message.payload()), headers }
-    }
-
-    fn number(&self, header: &str) -> i64 {
-        self.headers.get(header).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{header} of {:?}", self.headers))
-    }
-}
-
 /// What was compared, and what was wrong with it.
 pub struct Comparison {
     pub events: usize,
@@ -59,64 +29,31 @@ pub struct Comparison {
 
 impl Comparison {
     pub fn pass(&self) {
-        assert!(self.wrong.is_empty(), "{} things are wrong on the topics, as\n{}", self.wrong.len(), self.wrong[..self.wrong.len().min(SHOWN)].join("\n"));
+        assert!(
+            self.wrong.is_empty(),
+            "{} things are wrong on the topics, as\n{}",
+            self.wrong.len(),
+            self.wrong[..self.wrong.len().min(SHOWN)].join("\n")
+        );
     }
 }
 
 /// Compares all that stands on the topics of `prefix` with the whole log.
 pub async fn compare(brokers: &str, prefix: &str, log: &mut PgConnection) -> Comparison {
-    let logged = "select position, stream_id, version, event_id::text, type as event_type, payload::text as payload from events order by position";
+    let logged =
+        "select position, stream_id, version, event_id::text, type as event_type, payload::text as payload from events order by position";
     let logged: Vec<Logged> = sqlx::query_as(logged).fetch_all(log).await.expect("the log");
-    let (brokers, prefix_dot) = (brokers.to_owned(), format!("{prefix}."));
-    let seen = tokio::task::spawn_blocking(move || read_all(&brokers, &prefix_dot)).await.expect("the topics");
-    judge(&logged, &seen, prefix)
-}
-
-/// Every message, partition by partition.
-fn read_all(brokers: &str, prefix: &str) -> Vec<Seen> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "nobody")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "false")
-        .create()
-        .expect("a consumer");
-    let metadata = consumer.fetch_metadata(None, ANSWER_LIMIT).expect("the topics");
-    let (mut places, mut left) = (TopicPartitionList::new(), 0);
-    let mut ends = HashMap::new();
-    for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)) {
-        for partition in topic.partitions() {
-            let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), ANSWER_LIMIT).expect("its ends");
-            if high > low {
-                left += 1;
-                ends.insert((topic.name().to_owned(), partition.id()), high);
-                places.add_partition_offset(topic.name(), partition.id(), Offset::Beginning).expect("a place");
-            }
-        }
-    }
-    consumer.assign(&places).expect("the partitions");
-    let mut seen = Vec::new();
-    while left > 0 {
-        let message = consumer.poll(ANSWER_LIMIT).expect("another message").expect("a message");
-        let end = ends[&(message.topic().to_owned(), message.partition())];
-        if message.offset() < end {
-            seen.push(Seen::of(&message));
-        }
-        if message.offset() == end - 1 {
-            left -= 1;
-        }
-    }
-    seen
+    judge(&logged, &kafka::everything(brokers, prefix).await, prefix)
 }
 
 /// A consumer that drops the positions that it has seen of a partition must see every event once, and each stream in order.
-fn judge(logged: &[Logged], seen: &[Seen], prefix: &str) -> Comparison {
+fn judge(logged: &[Logged], seen: &[Message], prefix: &str) -> Comparison {
     let (mut wrong, mut repeated) = (Vec::new(), 0);
     let mut reached: HashMap<(&str, i32), i64> = HashMap::new();
     let mut versions: HashMap<&str, (i64, i32)> = HashMap::new();
-    let mut taken: BTreeMap<i64, &Seen> = BTreeMap::new();
+    let mut taken: BTreeMap<i64, &Message> = BTreeMap::new();
     for message in seen {
-        let (position, previous) = (message.number("ce_position"), message.number("ce_previousposition"));
+        let (position, previous) = (message.position(), number(message, "ce_previousposition"));
         let place = (message.topic.as_str(), message.partition);
         let before = reached.get(&place).copied().unwrap_or(0);
         if position <= before {
@@ -130,7 +67,7 @@ fn judge(logged: &[Logged], seen: &[Seen], prefix: &str) -> Comparison {
             wrong.push(format!("{place:?} lacks something between {before} and {position}: before that is {previous}"));
         }
         reached.insert(place, position);
-        let version = message.number("ce_streamversion");
+        let version = number(message, "ce_streamversion");
         let (last, partition) = versions.get(message.key.as_str()).copied().unwrap_or((0, message.partition));
         if version != last + 1 || partition != message.partition {
             wrong.push(format!("{} goes from version {last} in partition {partition} to {version} in {}", message.key, message.partition));
@@ -148,7 +85,11 @@ fn judge(logged: &[Logged], seen: &[Seen], prefix: &str) -> Comparison {
     Comparison { events: logged.len(), repeated, wrong }
 }
 
-fn difference(event: &Logged, message: &Seen, prefix: &str) -> Option<String> {
+fn number(message: &Message, header: &str) -> i64 {
+    message.header(header).parse().unwrap_or_else(|_| panic!("{header} of {message:?}"))
+}
+
+fn difference(event: &Logged, message: &Message, prefix: &str) -> Option<String> {
     let category = event.stream_id.split_once('-').map_or("", |(category, _)| category);
     let header = |name: &str| message.headers.get(name).map(String::as_str).unwrap_or_default();
     let is_same = message.topic == format!("{prefix}.{category}")
@@ -160,7 +101,8 @@ fn difference(event: &Logged, message: &Seen, prefix: &str) -> Option<String> {
         && header("ce_subject") == event.stream_id
         && header("ce_streamversion") == event.version.to_string()
         && ["ce_source", "ce_time", "content-type"].iter().all(|name| !header(name).is_empty());
-    (!is_same).then(|| format!("event {} of {} is another one on {}: {:?}", event.position, event.stream_id, message.topic, message.headers))
+    (!is_same)
+        .then(|| format!("event {} of {} is another one on {}: {:?}", event.position, event.stream_id, message.topic, message.headers))
 }
 
 #[cfg(test)]
@@ -172,7 +114,7 @@ mod tests {
         Logged { position, stream_id, version, event_id, event_type: "OrderPlaced".into(), payload: "{}".into() }
     }
 
-    fn seen(of: &Logged, previous: i64) -> Seen {
+    fn seen(of: &Logged, previous: i64) -> Message {
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("ce_specversion", "1.0".to_owned()),
@@ -186,7 +128,15 @@ mod tests {
             ("ce_previousposition", previous.to_string()),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value)).into();
-        Seen { topic: "shop.order".into(), partition: 0, key: of.stream_id.clone(), value: of.payload.clone(), headers }
+        Message {
+            topic: "shop.order".into(),
+            partition: 0,
+            offset: 0,
+            key: of.stream_id.clone(),
+            headers,
+            value: of.payload.clone(),
+            data: serde_json::json!({}),
+        }
     }
 
     fn log() -> [Logged; 3] {
@@ -203,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_lost_out_of_order_or_changed_is_found() {
         let [a, b, c] = &log();
-        let wrong = |messages: &[Seen]| judge(&log(), messages, "shop").wrong.len();
+        let wrong = |messages: &[Message]| judge(&log(), messages, "shop").wrong.len();
         assert_eq!(wrong(&[seen(a, 0), seen(b, 1)]), 1, "lost");
         assert!(wrong(&[seen(a, 0), seen(c, 2), seen(b, 1)]) >= 2, "out of order");
         assert!(wrong(&[seen(b, 1), seen(c, 2)]) >= 2, "the beginning is lost");

@@ -72,7 +72,10 @@ impl Shop {
         let price = json!({"amount": "12.50", "currency": "GBP"});
         let product = json!({"sku": sku, "title": format!("Product {sku}"), "price": price}).to_string();
         let bearer = Some(self.key.as_str());
-        connection.send(Request { method: "POST", path: "/v1/products", bearer, body: Some(&product), min_position: None }).await?.expect(201)?;
+        connection
+            .send(Request { method: "POST", path: "/v1/products", bearer, body: Some(&product), min_position: None })
+            .await?
+            .expect(201)?;
         let receipt = json!({"quantity": quantity, "reference": "bench"}).to_string();
         let path = format!("/v1/stock/{sku}/receipts");
         connection.send(Request { method: "POST", path: &path, bearer, body: Some(&receipt), min_position: None }).await?.expect(201)?;
@@ -110,7 +113,8 @@ impl Shop {
         let path = format!("/v1/stock/{sku}");
         let started = Instant::now();
         loop {
-            let answer = connection.send(Request { method: "GET", path: &path, bearer: Some(&self.key), body: None, min_position: None }).await?;
+            let answer =
+                connection.send(Request { method: "GET", path: &path, bearer: Some(&self.key), body: None, min_position: None }).await?;
             let stock: Stock = serde_json::from_slice(&answer.expect(200)?)?;
             if stock == (Stock { on_hand: left, reserved: 0, available: left }) {
                 return Ok(());

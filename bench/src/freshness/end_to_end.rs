@@ -23,15 +23,17 @@ pub async fn run(program: Option<&Path>, extent: Extent) -> Result<Report, Error
     let mut runs = Vec::new();
     for nth in 1..=extent.runs {
         let mut run = Run::new();
-        for (writers, columns) in writers.iter_mut().zip([
-            ["log_per_second", "log_p50_ms", "log_p99_ms"],
-            ["kafka_per_second", "kafka_p50_ms", "kafka_p99_ms"],
-        ]) {
+        for (writers, columns) in
+            writers.iter_mut().zip([["log_per_second", "log_p50_ms", "log_p99_ms"], ["kafka_per_second", "kafka_p50_ms", "kafka_p99_ms"]])
+        {
             writers.turn(extent.warm_up()).await?;
             let seen = writers.turn(extent.turn).await?;
             let values = [seen.per_second(), seen.latencies.quantile_ms(500), seen.latencies.quantile_ms(990)];
             run.extend(columns.into_iter().zip(values.map(Some)));
-            eprintln!("run {nth}: {}", columns.iter().zip(values).map(|(name, value)| format!("{name} {value:.1}")).collect::<Vec<_>>().join(", "));
+            eprintln!(
+                "run {nth}: {}",
+                columns.iter().zip(values).map(|(name, value)| format!("{name} {value:.1}")).collect::<Vec<_>>().join(", ")
+            );
         }
         runs.push(run);
     }

@@ -121,7 +121,8 @@ impl Writer {
             }
             // A quantity that is another one each time, or there would be nothing to change.
             let quantity = seen.len() % 9_000 + 1;
-            let body = if self.method == "PUT" { json!({"quantity": quantity}) } else { json!({"quantity": quantity, "reference": "bench"}) };
+            let body =
+                if self.method == "PUT" { json!({"quantity": quantity}) } else { json!({"quantity": quantity, "reference": "bench"}) };
             let (method, command) = (self.method, self.command.clone());
             let answer = self.send(method, &command, Some(&body)).await?;
             let accepted = Instant::now();

@@ -45,8 +45,8 @@ use self::{
     trouble::{Stage, Trouble},
 };
 use crate::{
+    broker::Kafka,
     database::skipped,
-    kafka::Kafka,
     server::{Launch, Server},
     shop::room_for,
     topics,

@@ -17,7 +17,7 @@ use super::{
     postgres::Postgres,
     proxy::Proxy,
 };
-use crate::{kafka::Kafka, server::Server, shop::unique};
+use crate::{broker::Kafka, server::Server, shop::unique};
 
 /// Longer than any lease (5 s).
 const FREEZE_TIME: Duration = Duration::from_millis(6_500);
