@@ -171,7 +171,13 @@ impl Worker {
     async fn keep_by_kafka(&self, shutdown: &CancellationToken, settings: &Settings) {
         match hand_over::kept(&self.store, &*self.projection, settings).await {
             Ok(Kept::FromKafka) => {
-                let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                let caring = shutdown.child_token();
+                let work = async {
+                    let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                    caring.cancel();
+                };
+                let caring = Box::pin(kafka::care(&self.store, &self.projection, settings, self.holder, &caring));
+                tokio::join!(work, caring);
                 self.enter(State::Idle);
             }
             Ok(Kept::FromLog | Kept::FromOtherTopics) => {
