@@ -50,6 +50,16 @@ impl Checkpoint {
         Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
     }
 
+    /// Whether somebody else than its consumer has changed it since it was read.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn is_revised(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+        let revision =
+            sqlx::query_scalar!("select revision from checkpoints where name = $1", self.name).fetch_optional(connection).await?;
+        Ok(revision != Some(self.revision))
+    }
+
     /// Moves the checkpoint to `to`, within the caller's transaction; whether it stood as it was read. Where it did not, somebody else has
     /// changed it, and the caller must write nothing. After the commit the caller moves `position` of this too.
     ///

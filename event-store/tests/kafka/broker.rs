@@ -51,7 +51,7 @@ impl Kafka {
             });
             return Self::mock(prefix, partitions);
         };
-        Self { settings: Settings { prefix, partitions, ..Settings::plaintext(brokers) }, mock: None }
+        Self { settings: Settings::plaintext(brokers).with_prefix(prefix).with_partitions(partitions), mock: None }
     }
 
     /// A mock cluster, whose brokers can be turned off.
@@ -60,7 +60,7 @@ impl Kafka {
         for topic in topics::all(&prefix) {
             mock.create_topic(&topic, partitions, 1).unwrap();
         }
-        let settings = Settings { prefix, partitions, ..Settings::plaintext(mock.bootstrap_servers()) };
+        let settings = Settings::plaintext(mock.bootstrap_servers()).with_prefix(prefix).with_partitions(partitions);
         Self { settings, mock: Some(mock) }
     }
 

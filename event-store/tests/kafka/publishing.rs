@@ -118,23 +118,13 @@ async fn what_was_published_is_sent_again_when_asked_for() {
     assert_eq!(publisher::send_again(&database.pool, 31).await.unwrap(), 10);
     write(&store, &codes("b-", 5), 1, 1).await;
     assert_eq!(published(&database).await, 45);
-    assert_eq!(assert_published(&database, &kafka, WRITTEN).await, 10, "each once more");
+    let repeated = assert_published(&database, &kafka, WRITTEN).await;
+    assert!((10..=15).contains(&repeated), "{repeated}: each once more, the last ones perhaps too");
+    // With nothing else to do it hears of it too.
     assert_eq!(publisher::send_again(&database.pool, 1).await.unwrap(), 45);
-    let begun = async {
-        while assert_repeated(&kafka) < 55 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), begun).await.expect("everything is sent again");
-    published(&database).await;
-    assert_eq!(assert_published(&database, &kafka, WRITTEN).await, 55);
+    assert_eq!(published(&database).await, 45);
+    assert_eq!(assert_published(&database, &kafka, WRITTEN).await, repeated + 45);
     running.stop().await;
-}
-
-/// How many messages there are beyond one for each event.
-fn assert_repeated(kafka: &Kafka) -> usize {
-    let positions: Vec<i64> = kafka.read(WRITTEN).into_values().flatten().map(|(_, received)| received.event.position).collect();
-    positions.len() - positions.iter().collect::<HashSet<_>>().len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,11 +61,8 @@ impl Drop for Process {
 async fn a_process_that_publishes() {
     let Ok(database) = std::env::var("TEST_DATABASE") else { return };
     let text = |name| std::env::var(name).unwrap();
-    let settings = Settings {
-        prefix: text("TEST_PREFIX"),
-        partitions: text("TEST_PARTITIONS").parse().unwrap(),
-        ..Settings::plaintext(text("TEST_BROKERS"))
-    };
+    let partitions = text("TEST_PARTITIONS").parse().unwrap();
+    let settings = Settings::plaintext(text("TEST_BROKERS")).with_prefix(text("TEST_PREFIX")).with_partitions(partitions);
     let store = EventStore::open(PgPool::connect(&database).await.unwrap()).await.unwrap();
     let (health, _watched) = watch::channel(publisher::Health::Ready);
     publisher::run(store, Arc::new(settings), Uuid::now_v7(), CancellationToken::new(), health).await;

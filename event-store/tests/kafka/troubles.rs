@@ -68,11 +68,11 @@ async fn a_topic_with_too_few_partitions_is_named_and_more_are_left_alone() {
     published(&making).await;
     maker.stop().await;
     write(&store, &codes("a-", 10), 2, 1).await;
-    let many = Settings { partitions: 4, ..prepare.settings.clone() };
+    let many = prepare.settings.clone().with_partitions(4);
     let mut running = Publisher::start(&store, many);
     running.until_away("has 3 partitions and KAFKA_PARTITIONS is 4: give it that many").await;
     running.stop().await;
-    let some = Settings { partitions: 2, ..prepare.settings.clone() };
+    let some = prepare.settings.clone().with_partitions(2);
     let mut running = Publisher::start(&store, some);
     running.until_ready().await;
     published(&database).await;
@@ -84,7 +84,7 @@ async fn a_topic_with_too_few_partitions_is_named_and_more_are_left_alone() {
     let mut other = Publisher::start(&store, prepare.settings.clone());
     other.until_away("this log is published to 2 partitions of each topic, and KAFKA_PARTITIONS is 3: set it to 2").await;
     other.stop().await;
-    let mut other = Publisher::start(&store, Settings { partitions: 2, prefix: "elsewhere".into(), ..prepare.settings.clone() });
+    let mut other = Publisher::start(&store, prepare.settings.clone().with_partitions(2).with_prefix("elsewhere"));
     other.until_away("and KAFKA_TOPIC_PREFIX is elsewhere: set it as it was").await;
     other.stop().await;
 }

@@ -94,7 +94,7 @@ impl Reporter {
         let was_ready = *self.health.borrow() == Health::Ready;
         match &trouble {
             Some(trouble) if state.told != kind => {
-                tracing::warn!(reason = %trouble, "events are not published; this is tried again and again")
+                tracing::warn!(reason = %trouble, "events are not published; this is tried again and again");
             }
             None if !was_ready => tracing::info!("Kafka is there: events are published"),
             _ => {}

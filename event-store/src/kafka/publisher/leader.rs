@@ -96,8 +96,8 @@ impl Term<'_> {
         };
         let ended = tokio::select! {
             ended = self.send(sender, &flight, checkpoint.position) => ended,
-            ended = self.commit(&flight, checkpoint) => ended,
-            () = self.look_after(&flight, &producer) => Ok(End::Shutdown),
+            ended = self.commit(&flight, checkpoint.clone()) => ended,
+            ended = self.look_after(&flight, &producer, &checkpoint) => Ok(ended),
             _ = held.wait_for(|held| !held) => Ok(End::LeaseLost),
             () = finish => Ok(End::Shutdown),
         };
@@ -185,14 +185,17 @@ impl Term<'_> {
         }
     }
 
-    /// Measures, and says so when no acknowledgement comes.
-    async fn look_after(&self, flight: &Flight, producer: &ThreadedProducer<Sending>) {
+    /// Measures, says so when no acknowledgement comes, and sees, with nothing to commit, that the checkpoint was moved by somebody else.
+    async fn look_after(&self, flight: &Flight, producer: &ThreadedProducer<Sending>, checkpoint: &Checkpoint) -> End {
         let complaint = &producer.context().complaint;
         let mut silent = false;
         loop {
             sleep(LOOK_INTERVAL).await;
             let under_way = u32::try_from(flight.under_way().0).unwrap_or(u32::MAX);
             metrics::gauge!("merx_publisher_in_flight_events").set(under_way);
+            if self.is_revised(checkpoint).await {
+                return End::Revised;
+            }
             let is_silent = flight.waiting().is_some_and(|waiting| waiting > SILENCE_LIMIT);
             if is_silent == silent {
                 continue;
@@ -206,6 +209,12 @@ impl Term<'_> {
             let _ = places::note(self.store, trouble.as_ref()).await;
             self.reporter.report(Source::Leader, trouble);
         }
+    }
+
+    /// Whether the checkpoint was moved by somebody else, as far as can be told.
+    async fn is_revised(&self, checkpoint: &Checkpoint) -> bool {
+        let Ok(mut connection) = self.store.pool().acquire().await else { return false };
+        checkpoint.is_revised(&mut connection).await.unwrap_or(false)
     }
 }
 

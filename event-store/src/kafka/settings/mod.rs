@@ -138,6 +138,18 @@ impl Settings {
         }
     }
 
+    /// The same with topics that begin otherwise.
+    #[must_use]
+    pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// The same with another number of partitions.
+    #[must_use]
+    pub fn with_partitions(self, partitions: i32) -> Self {
+        Self { partitions, ..self }
+    }
+
     /// What the variables say that `lookup` knows: none where `KAFKA_BROKERS` is not set. An empty variable is as one that is not set.
     ///
     /// # Errors
@@ -155,10 +167,9 @@ impl Settings {
         let partitions = reader.number("KAFKA_PARTITIONS", MOST_PARTITIONS).unwrap_or(12);
         let replication_factor = reader.number("KAFKA_REPLICATION_FACTOR", i32::from(i16::MAX));
         let protocol = reader.protocol();
-        let sasl = reader.sasl(protocol);
-        let ssl = reader.ssl(protocol);
+        let (sasl, tls) = (reader.sasl(protocol), reader.ssl(protocol));
         if reader.faults.is_empty() {
-            Ok(Some(Self { brokers, prefix, partitions, replication_factor, protocol, sasl, ssl }))
+            Ok(Some(Self { brokers, prefix, partitions, replication_factor, protocol, sasl, ssl: tls }))
         } else {
             Err(Error(reader.faults))
         }
