@@ -5,6 +5,7 @@ use event_store::kafka::{Settings, settings};
 /// Where Kafka is and how to reach it. The same for every process of a shop.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Kafka")]
+#[group(id = "kafka")] // the options it is part of have the name of this type, too
 #[expect(clippy::struct_field_names, reason = "clap calls an option as its field is called, and they stand among others")]
 pub struct Options {
     /// The brokers to ask first: host:port, with commas between. Without it there is no Kafka.

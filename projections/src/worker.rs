@@ -171,7 +171,13 @@ impl Worker {
     async fn keep_by_kafka(&self, shutdown: &CancellationToken, settings: &Settings) {
         match hand_over::kept(&self.store, &*self.projection, settings).await {
             Ok(Kept::FromKafka) => {
-                let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                let caring = shutdown.child_token();
+                let work = async {
+                    let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                    caring.cancel();
+                };
+                let caring = Box::pin(kafka::care(&self.store, &self.projection, settings, self.holder, &caring));
+                tokio::join!(work, caring);
                 self.enter(State::Idle);
             }
             Ok(Kept::FromLog | Kept::FromOtherTopics) => {
@@ -272,21 +278,27 @@ impl Worker {
             ready.cancel();
             followed
         };
-        let watched = async {
-            while ready.run_until_cancelled(sleep(HAND_OVER_INTERVAL)).await.is_some() {
-                if hand_over::is_ready(&self.store, &*self.projection, settings).await? {
-                    ready.cancel();
-                }
-            }
-            Ok::<_, Error>(())
-        };
-        let (followed, watched) = tokio::join!(followed, async { watched.await.inspect_err(|_| ready.cancel()) });
-        followed.and(watched)?;
+        let (followed, ()) = tokio::join!(followed, self.watch_published(settings, &ready));
+        followed?;
         if stop.is_cancelled() {
             return Ok(ControlFlow::Continue(()));
         }
         let is_seated = hand_over::seat(&self.store, &self.projection, settings).await?;
         Ok(if is_seated { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Cancels `ready` once Kafka has caught up with the log.
+    async fn watch_published(&self, settings: &Settings, ready: &CancellationToken) {
+        let mut is_told = false;
+        while ready.run_until_cancelled(sleep(HAND_OVER_INTERVAL)).await.is_some() {
+            match hand_over::is_ready(&self.store, &*self.projection, settings).await {
+                Ok(true) => ready.cancel(),
+                Err(error) if !std::mem::replace(&mut is_told, true) => {
+                    tracing::warn!(projection = self.projection.name(), %error, "the read model is not handed over to Kafka");
+                }
+                Ok(false) | Err(_) => {}
+            }
+        }
     }
 
     /// Rebuilds an older read model, and goes on with rebuilds that were broken off.

@@ -7,6 +7,8 @@ mod broker;
 #[expect(dead_code, reason = "the tests of the log need more of it")]
 #[path = "../log/database.rs"]
 mod database;
+mod feeding;
+mod places;
 mod publishing;
 mod takeover;
 mod troubles;

@@ -278,7 +278,7 @@ struct Gathered {
 impl Gathered {
     /// Takes an event that is not applied yet. Gives it back where something is missing before it.
     fn take(&mut self, owned: &Places, event: Arrived) -> Option<Arrived> {
-        let Some(place) = owned.get(&event.part) else { return None };
+        let place = owned.get(&event.part)?;
         let reached = self.steps.get(&event.part).map_or(place.position, |(_, next)| next.position);
         if event.position <= reached {
             return None;

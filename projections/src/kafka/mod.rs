@@ -5,9 +5,11 @@
 //!
 //! - `consumer`: what the group gives, into rows
 //! - `writer`: a batch and the places that it moves, in one transaction; what is missing, from the log
+//! - `caretaker`: partitions that nobody looks after
 //! - [`hand_over`]: from the log to Kafka, and back
 //! - [`watermarks`]: how far everything is applied, for `Merx-Min-Position`
 
+mod caretaker;
 mod consumer;
 pub mod hand_over;
 mod watermark;
@@ -17,6 +19,7 @@ use event_store::kafka::{Settings, topics};
 
 use crate::Projection;
 
+pub use caretaker::care;
 pub use consumer::Consumer;
 pub use watermark::keep as watermarks;
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use event_store::{
     Checkpoint, EventStore,
-    kafka::places::{self, Places},
+    kafka::places::{self, Part, Places},
 };
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
@@ -186,6 +186,6 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
 
 /// Whether `places` are of the topics that `projection` reads.
 fn are_those_of(places: &Places, projection: &dyn Projection) -> bool {
-    let there: BTreeSet<&str> = places.keys().map(|part| part.category()).collect();
+    let there: BTreeSet<&str> = places.keys().map(Part::category).collect();
     there == projection.categories().iter().copied().collect()
 }

@@ -238,7 +238,10 @@ impl Pump {
         if let (Ok(()), Some((reason, _))) = (&probed, &self.refused) {
             probed = Err(Away { kind: Kind::Refused, reason: format!("Kafka refuses to be read: {reason}") });
         }
-        let kind = probed.as_ref().map(|()| ()).map_err(|away| away.kind);
+        let kind = match &probed {
+            Ok(()) => Ok(()),
+            Err(away) => Err(away.kind),
+        };
         if self.said != Some(kind) {
             let said = match probed {
                 Ok(()) => Arrival::Back,

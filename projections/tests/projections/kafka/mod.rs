@@ -5,7 +5,11 @@ mod mending;
 mod server;
 mod sharing;
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use event_schemas::Recorded;
 use event_store::{
@@ -39,7 +43,9 @@ use crate::{database::Database, log::Log};
 /// Few, so that tests are quick; more than there are servers.
 const PARTITIONS: i32 = 3;
 /// How long anything may take. Machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+static SAID: Once = Once::new();
 
 /// A cluster with topics of the test's own.
 pub struct Cluster {
@@ -48,28 +54,43 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The real one if there is one.
     pub fn start() -> Self {
-        let brokers = std::env::var("MERX_TEST_KAFKA_BROKERS").ok();
-        let mock = brokers.is_none().then(|| MockCluster::new(1).expect("a mock cluster"));
-        let brokers = brokers.unwrap_or_else(|| mock.as_ref().expect("a mock cluster").bootstrap_servers());
-        let mut settings = Settings::plaintext(brokers);
-        settings.prefix = format!("test-{}", Uuid::now_v7().simple());
-        settings.partitions = PARTITIONS;
-        if let Some(mock) = &mock {
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            // Past the capturing of output, so that it is read.
-            writeln!(std::io::stderr(), "MOCKED: {test} runs on a mock of Kafka; MERX_TEST_KAFKA_BROKERS names a real one")
-                .expect("stderr");
-            for topic in topics::all(&settings.prefix) {
-                mock.create_topic(&topic, PARTITIONS, 1).expect("a topic");
-            }
+        if let Ok(brokers) = std::env::var("MERX_TEST_KAFKA_BROKERS") {
+            return Self { settings: Arc::new(settings(brokers)), mock: None };
         }
-        Self { settings: Arc::new(settings), mock }
+        SAID.call_once(|| {
+            // Past the capturing of output, so that it is read.
+            let told = "NOT ON A REAL BROKER: MERX_TEST_KAFKA_BROKERS is not set, Kafka tests run on librdkafka's mock cluster";
+            writeln!(std::io::stderr(), "{told}").expect("stderr");
+        });
+        Self::mock()
+    }
+
+    /// A mock cluster, whose only broker can be turned off. Its topics are there already, since it can't be asked to make them.
+    pub fn mock() -> Self {
+        let mock = MockCluster::new(1).expect("a mock cluster");
+        let settings = settings(mock.bootstrap_servers());
+        for topic in topics::all(&settings.prefix) {
+            mock.create_topic(&topic, PARTITIONS, 1).expect("a topic");
+        }
+        Self { settings: Arc::new(settings), mock: Some(mock) }
+    }
+
+    /// Turns the mock cluster off, or on again.
+    pub fn set_up(&self, is_up: bool) {
+        let mock = self.mock.as_ref().expect("a mock cluster");
+        let turned = if is_up { mock.broker_up(1) } else { mock.broker_down(1) };
+        turned.expect("turned");
     }
 
     pub fn source(&self) -> Source {
         Source::Kafka(self.settings.clone())
     }
+}
+
+fn settings(brokers: String) -> Settings {
+    Settings::plaintext(brokers).with_prefix(format!("test-{}", Uuid::now_v7().simple())).with_partitions(PARTITIONS)
 }
 
 impl Drop for Cluster {

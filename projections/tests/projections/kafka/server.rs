@@ -53,8 +53,7 @@ async fn a_projector() {
     let pool =
         PgPool::connect_with(server.database(&database).options([("search_path", "read_model,public")])).await.expect("the database");
     let store = EventStore::open(pool).await.expect("the log");
-    let mut settings = Settings::plaintext(brokers);
-    (settings.prefix, settings.partitions) = (prefix, PARTITIONS);
+    let settings = Settings::plaintext(brokers).with_prefix(prefix).with_partitions(PARTITIONS);
     let _running = Running::projector(&store, projections::all(), &Source::Kafka(Arc::new(settings)));
     std::future::pending::<()>().await;
 }
