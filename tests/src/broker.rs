@@ -31,6 +31,12 @@ impl Kafka {
         Some(Self { brokers, directory, _folder: folder })
     }
 
+    /// The variables for a listener that asks who is there: those in `file`.
+    pub fn variables(&self, file: &str) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.directory.join(file)).expect("the variables");
+        text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// As an operator would.
     pub async fn restart(&self) {
         assert!(script("restart", &self.directory).await, "Kafka does not restart");

@@ -1,6 +1,6 @@
 //! `docs/examples/follow_order.py` does what `docs/consuming.md` says of it.
 
-use std::{ffi::OsString, path::Path, process::Output};
+use std::{ffi::OsString, path::Path, process::Output, slice::from_ref};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -131,7 +131,7 @@ async fn it_drops_what_comes_again_and_reads_old_and_unknown_events() {
     let placed = event((6, 4), ORDER, 3, ("OrderPlaced", 1));
     let cancelled = event((9, 6), ORDER, 4, ("OrderCancelled", 1));
     let first = [submitted.clone(), of_another.clone(), unknown.clone()];
-    follower.publish(&[&first[..], &first[1..], &[placed.clone()], &first[..], &[placed, cancelled]].concat()).await;
+    follower.publish(&[&first[..], &first[1..], from_ref(&placed), &first[..], &[placed.clone(), cancelled]].concat()).await;
     let lines = follower.lines(ORDER, "cancelled").await;
     let expected = ["1 submitted: 1 lines, 32.94 GBP", "3 placed: to be paid by 2026-03-02T10:33:00.250000Z", "4 cancelled: stock_lost"];
     assert_eq!(lines, expected);

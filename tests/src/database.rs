@@ -28,6 +28,10 @@ impl Database {
         let (before, _) = url.rsplit_once('/').expect("MERX_TEST_DATABASE_URL names a database");
         Some(Self { options: server.clone().database(&name), url: format!("{before}/{name}"), name, server })
     }
+
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options).await.expect("a connection")
+    }
 }
 
 impl Drop for Database {

@@ -41,6 +41,8 @@ mod importing;
 #[cfg(test)]
 mod kafka;
 #[cfg(test)]
+mod kafka_outages;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod old_events;

@@ -25,7 +25,7 @@ use crate::{
 /// Who write, each at the same rate: half of them to stock, half to carts.
 const WRITERS: u32 = 50;
 /// The longest that a read model may lag behind; a GET gives up after two seconds and is asked again.
-const LAG_LIMIT: Duration = Duration::from_secs(60);
+const LAG_LIMIT: Duration = Duration::from_mins(1);
 
 /// Commands at a steady rate, and what a turn of them showed.
 struct Writers {

@@ -25,7 +25,7 @@ fn feed(store: &EventStore, kafka: &Kafka) -> Feed {
 async fn positions(feed: &mut Feed, after: i64, up_to: i64) -> Vec<i64> {
     let (mut at, mut positions) = (after, Vec::new());
     while at < up_to {
-        let batch = timeout(Duration::from_secs(60), feed.next(at, 100)).await.expect("a batch").unwrap();
+        let batch = timeout(Duration::from_mins(1), feed.next(at, 100)).await.expect("a batch").unwrap();
         assert!(batch.up_to > at && batch.events.len() <= 100);
         positions.extend(batch.events.iter().map(|event| event.position));
         at = batch.up_to;
