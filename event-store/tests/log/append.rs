@@ -81,8 +81,8 @@ async fn a_repeated_command_appends_nothing_and_gives_the_first_position() {
         assert_eq!(repeated(&other.append(again(expected)).await), 4);
     }
     assert_eq!(database.assert_whole().await, 5);
-    assert_eq!(one.position_of(event_schemas::ids::CommandId(command)).await.unwrap(), Some(4));
-    assert_eq!(one.position_of(event_schemas::ids::CommandId(Uuid::now_v7())).await.unwrap(), None);
+    assert_eq!(one.position_of(CommandId(command)).await.unwrap(), Some(4));
+    assert_eq!(one.position_of(CommandId(Uuid::now_v7())).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -151,13 +151,9 @@ async fn a_chain_says_how_far_it_is_committed() {
 
 #[tokio::test]
 async fn a_command_with_too_many_events_is_refused_before_it_is_written() {
-    let metadata = event_schemas::Metadata {
-        command_id: event_schemas::ids::CommandId(Uuid::now_v7()),
-        correlation_id: Uuid::now_v7(),
-        causation_id: None,
-        actor: "test".into(),
-    };
-    let events = vec![crate::database::received(1); MAX_EVENTS_OF_COMMAND + 1];
-    let refused = event_store::Part::new(stream("A"), 0, events, metadata, crate::database::now(), Lineage::default());
+    let metadata =
+        Metadata { command_id: CommandId(Uuid::now_v7()), correlation_id: Uuid::now_v7(), causation_id: None, actor: "test".into() };
+    let events = vec![received(1); MAX_EVENTS_OF_COMMAND + 1];
+    let refused = Part::new(stream("A"), 0, events, metadata, now(), Lineage::default());
     assert!(matches!(refused, Err(Error::Refused(_))));
 }
