@@ -90,7 +90,8 @@ async fn publish(store: &EventStore, options: &PgConnectOptions, settings: &Sett
 async fn one_by_one(settings: &Settings, time: Duration) -> Result<f64, Error> {
     let failed = |error: rdkafka::error::KafkaError| Error::Program { program: "Kafka".into(), why: error.to_string() };
     let mut config = settings.client_config();
-    let producer: FutureProducer = config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").create().map_err(failed)?;
+    let producer: FutureProducer =
+        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0").create().map_err(failed)?;
     let topic = topics::of_category(&settings.prefix, CATEGORIES.first().unwrap_or(&"order"));
     let (value, began, mut sent) = ("x".repeat(BASELINE_BYTES), Instant::now(), 0_u32);
     while began.elapsed() < time {
