@@ -118,7 +118,7 @@ async fn a_cancellation_of_version_1_is_lifted_to_state_read_model_and_answers_a
 
     // The process managers took them as any other cancellation: what was held is free, what was paid goes back.
     stock_becomes(&shop, &sku, 10, 0).await;
-    assert_eq!(settled(&shop, &paid).await["payment"]["status"], "refunded");
+    shop.until(&format!("/v1/orders/{paid}"), |order| order["payment"]["status"] == "refunded").await;
     for stored in [&requested, &declined, &lost] {
         let order = format!("/v1/{}", stored.stream.replacen("order-", "orders/", 1));
         shop.post(&format!("{order}/shipments"), json!({"carrier": "Post", "tracking_number": "1"}))
