@@ -40,15 +40,26 @@ pub async fn acquire(pool: &PgPool, name: &str, holder: Uuid) -> Result<Option<i
     Ok(fence)
 }
 
-/// Whether the lease on `name` still has `fence`, asked within the caller's transaction: until that ends nobody else gets it. Where it has not,
+/// Whether the lease on `name` still has `fence`, asked within the caller's transaction: until that ends nobody else gets it, and Postgres ends it
+/// where it stands still for longer than a lease. Where it has not,
 /// somebody else has been at work meanwhile, and the caller must write nothing.
 ///
 /// # Errors
 /// The database can't be reached.
 pub async fn stands(connection: &mut PgConnection, name: &str, fence: i64) -> Result<bool, Error> {
-    let found = sqlx::query_scalar!("select fence from leases where name = $1 and fence = $2 for share", name, fence)
-        .fetch_optional(connection)
-        .await?;
+    // Who is frozen in the middle of the transaction would keep the lease from others for as long as that lasts.
+    let limit_ms = LEASE_TIME.as_millis().to_string();
+    let found = sqlx::query!(
+        r#"
+        select fence, set_config('idle_in_transaction_session_timeout', $3, true) as "limit" from leases
+        where name = $1 and fence = $2 for share
+        "#,
+        name,
+        fence,
+        limit_ms,
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(found.is_some())
 }
 

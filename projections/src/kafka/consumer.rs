@@ -161,9 +161,11 @@ impl Consumer {
         let mut connection = self.store.pool().acquire().await?;
         let places = places::open(&mut connection, self.name(), parts).await?;
         tracing::debug!(projection = self.name(), parts = places.len(), "partitions are owned");
+        drop(connection);
         self.owned.extend(places.clone());
         self.lost.retain(|part, _| !parts.contains(part));
-        self.measure();
+        // Whoever had them may have parked streams of theirs, and can't any more.
+        self.read_again().await?;
         Ok(places)
     }
 
