@@ -5,6 +5,8 @@
 //! - [`growth`]: the same on a shop's mix of streams, as the log grows
 //! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
 //! - [`rebuild`]: read models built anew from the log, beside a fold that commits each event by itself
+//! - [`searching`]: the embedded search index with 100,000 products, while they change
+//! - [`search_quality`]: how good search is, on a set of queries with answers
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //!
 //! They share [`server`] (a throw-away Postgres), [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -20,6 +22,8 @@ mod load_stream;
 mod random;
 mod rebuild;
 mod report;
+mod search_quality;
+mod searching;
 mod server;
 
 use std::{process::ExitCode, time::Duration};
@@ -52,6 +56,8 @@ struct Arguments {
     checkout: checkout::Options,
     #[command(flatten)]
     growth: growth::Options,
+    #[command(flatten)]
+    set: search_quality::set::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,6 +78,10 @@ enum Name {
     Rebuild,
     /// Whole checkouts over HTTP.
     Checkout,
+    /// Queries on 100,000 products at 200 a second, while 100 a second change.
+    Search,
+    /// How good search is: nDCG@10 and mistyped titles.
+    SearchQuality,
 }
 
 /// How much is measured.
@@ -119,6 +129,8 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
         Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
         Name::Rebuild => on_postgres(arguments, async |server| rebuild::run(server, extent).await).await,
+        Name::Search => Signals::listen()?.or(searching::run(extent)).await,
+        Name::SearchQuality => Signals::listen()?.or(search_quality::run(&arguments.set)).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::Checkout => Signals::listen()?.or(checkout::run(&arguments.checkout, extent)).await,
     }

@@ -6,6 +6,7 @@ mod import;
 mod import_command;
 mod postgres;
 mod projections_command;
+mod search;
 mod serve;
 mod verify;
 

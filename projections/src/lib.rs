@@ -4,7 +4,7 @@
 //! row written once. A worker ([`run`]) feeds it the log in order and commits how far it has come with the rows, so that nothing is
 //! applied twice.
 //!
-//! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`: one projection each
+//! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`, `search`: one projection each
 //! - `streams`: a batch, stream by stream
 //! - `consumer`: the log into rows, with checkpoint and pace; `careful`: so that a bad event can't stop the others
 //! - `worker`: leases and back-off
@@ -21,6 +21,7 @@ mod orders;
 pub mod rebuild;
 mod reviews;
 mod sales;
+mod search;
 mod stock;
 mod streams;
 mod worker;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(carts::Carts),
         Arc::new(orders::Orders),
         Arc::new(sales::Sales),
+        Arc::new(search::Search),
     ]
 }
 

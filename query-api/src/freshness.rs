@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a request waits at most.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the checkpoints are read while somebody waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -121,7 +121,7 @@ impl Queries {
     }
 }
 
-fn not_yet_visible(position: i64) -> Problem {
+pub fn not_yet_visible(position: i64) -> Problem {
     let detail = "What this answer is made from has not come to this position yet. Try again in a moment.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
 }
