@@ -31,7 +31,7 @@ pub fn matching(searcher: &Searcher, slots: &Slots) -> Result<Vec<Vec<Matched>>,
         let of = |slot| find(segment, slot, &mut best);
         found.push(slots.slots.iter().map(of).collect::<Result<_, _>>()?);
     }
-    let weights = weights(searcher, slots.slots.len(), &found);
+    let weights = weights(searcher, slots, &found);
     let all: f32 = weights.iter().sum();
     let known = weights.iter().filter(|weight| **weight > 0.0).count();
     let segments = searcher.segment_readers().iter().zip(found);
@@ -73,9 +73,16 @@ fn find(segment: &SegmentReader, slot: &Slot, best: &mut [f32]) -> Result<Found,
 
 /// How telling each word is: its inverse document frequency as in BM25 (S. Robertson, H. Zaragoza, The Probabilistic Relevance Framework,
 /// 2009); 0 for a word that no document has, so that it takes nothing from those that have the others.
-fn weights(searcher: &Searcher, slots: usize, found: &[Vec<Found>]) -> Vec<f32> {
-    let strong = |slot: usize| found.iter().map(|slots| slots[slot].iter().filter(|(_, worth)| *worth >= STRONG).count()).sum::<usize>();
-    (0..slots).map(strong).map(|many| if many == 0 { 0.0 } else { idf(searcher.num_docs(), many as u64) }).collect()
+fn weights(searcher: &Searcher, slots: &Slots, found: &[Vec<Found>]) -> Vec<f32> {
+    let weight = |(nth, slot): (usize, &Slot)| {
+        let strong = |slots: &Vec<Found>| slots[nth].iter().filter(|(_, worth)| *worth >= STRONG).count();
+        match (found.iter().map(strong).sum::<usize>(), slot.frequency) {
+            (0, _) => 0.0,
+            (many, 0) => idf(searcher.num_docs(), many as u64),
+            (_, frequency) => idf(searcher.num_docs(), frequency),
+        }
+    };
+    slots.slots.iter().enumerate().map(weight).collect()
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a weight needs no more digits")]

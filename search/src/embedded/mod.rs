@@ -70,7 +70,7 @@ impl Embedded {
         let Opened { index, place, lock } = files::open(directory, &fields)?;
         let writer = files::writer(&index)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let vocabulary = Arc::new(Vocabulary::of(&reader.searcher())?);
+        let vocabulary = Arc::new(Vocabulary::of(&reader.searcher(), &fields)?);
         let inner = Inner {
             fields,
             index,
@@ -197,7 +197,7 @@ impl Inner {
         let mut writer = self.writer.lock();
         let began = Instant::now();
         if began >= writer.next_count || self.vocabulary.read().documents * 2 < self.reader.searcher().num_docs() {
-            *self.vocabulary.write() = Arc::new(Vocabulary::of(&self.reader.searcher())?);
+            *self.vocabulary.write() = Arc::new(Vocabulary::of(&self.reader.searcher(), &self.fields)?);
             writer.next_count = Instant::now() + began.elapsed() * VOCABULARY_REST + Duration::from_secs(1);
         }
         Ok(())

@@ -5,21 +5,22 @@ use std::collections::{HashMap, HashSet};
 use tantivy::{Searcher, SegmentReader, columnar::Column};
 
 use super::{
+    fields::{Fields, SINGULAR},
     matching::{Matched, idf},
     slots::Slots,
 };
-use crate::{Error, query::Sort};
+use crate::{Error, query::Sort, text};
 
 /// How much it counts that a title says nothing else than what was asked for, against that all that was asked for is found.
 const TITLE_COVERED: f32 = 0.6;
 /// How much it counts that words which were typed one after the other stand so in the title.
-const TOGETHER: f32 = 0.15;
+const TOGETHER: f32 = 0.25;
 /// Added where a document has every word: those that have not come after it.
 const FULL: f32 = 4.0;
 /// The most documents whose titles are looked at; the others come after these by what they have of the query.
 const MOST_TITLES: usize = 5_000;
 
-/// How many titles each word is in, by its number. It need not be new: what is rare stays rare.
+/// How many products each word is in, by its number. It need not be new: what is rare stays rare.
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     pub documents: u64,
@@ -27,17 +28,25 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub fn of(searcher: &Searcher) -> Result<Self, Error> {
+    /// Counted in the dictionaries: of a word that stands in several fields of a product, as most do, the field that has it most often is taken.
+    pub fn of(searcher: &Searcher, fields: &Fields) -> Result<Self, Error> {
         let mut frequencies: HashMap<u64, u32> = HashMap::new();
-        for segment in searcher.segment_readers() {
-            let words = segment.fast_fields().u64("title_words")?;
-            for doc in segment.doc_ids_alive() {
-                let mut of_doc: Vec<u64> = words.values_for_doc(doc).collect();
-                of_doc.sort_unstable();
-                of_doc.dedup();
-                for word in of_doc {
-                    *frequencies.entry(word).or_default() += 1;
+        for field in [fields.title, fields.brand_words, fields.description] {
+            let mut of_field: HashMap<u64, u32> = HashMap::new();
+            for segment in searcher.segment_readers() {
+                let index = segment.inverted_index(field)?;
+                let mut stream = index.terms().stream()?;
+                while let Some((term, info)) = stream.next() {
+                    let Ok(term) = std::str::from_utf8(term) else { continue };
+                    // A plural is counted by the singular that is indexed with it.
+                    if text::singular(term) == term {
+                        *of_field.entry(text::number(term.trim_start_matches(SINGULAR))).or_default() += info.doc_freq;
+                    }
                 }
+            }
+            for (word, many) in of_field {
+                let known = frequencies.entry(word).or_default();
+                *known = many.max(*known);
             }
         }
         Ok(Self { documents: searcher.num_docs(), frequencies })
@@ -156,12 +165,13 @@ impl<'a> Titles<'a> {
         let mut together: HashSet<u64> = HashSet::new();
         for (at, word) in words.iter().enumerate() {
             together.extend(pairs.get(at).filter(|pair| self.asked_pairs.contains(pair)));
+            together.extend(self.asked_pairs.get(word));
             if words[..at].contains(word) {
                 continue;
             }
             let weight = self.vocabulary.weight(*word);
-            all += weight;
             let worth = if is_joined(at) || at > 0 && is_joined(at - 1) { 1.0 } else { self.worth(*word) };
+            all += weight;
             asked += weight * worth;
         }
         let covered = if all > 0.0 { asked / all } else { 0.0 };

@@ -18,6 +18,9 @@ const FAR_MORE_FREQUENT: u64 = 20;
 /// The least letters of an abbreviation.
 const SHORTEST_ABBREVIATION: usize = 3;
 
+/// A number of so many digits may well be a year.
+const LONGEST_YEAR: usize = 4;
+
 /// How much a word is worth that is not the one that was typed.
 const SINGULAR_WORTH: f32 = 0.97;
 const JOINED_WORTH: f32 = 0.97;
@@ -40,6 +43,9 @@ pub struct Slot {
     pub variants: Vec<Variant>,
     /// The numbers of the words that match it in a title, and their worth.
     pub numbers: HashMap<u64, f32>,
+    /// In how many documents an unfinished word is as it was typed: how telling it is must not depend on how many others it begins. 0 where it
+    /// is a beginning and nothing else.
+    pub frequency: u64,
 }
 
 /// The slots of a query.
@@ -53,13 +59,16 @@ pub struct Slots {
 
 struct Dictionary<'a> {
     searcher: &'a Searcher,
+    code: Field,
+    /// Whether one word is all that was typed.
+    is_alone: bool,
     sources: Vec<Source>,
 }
 
 /// The slots of `words`, looked for in `sources`. A word that was typed twice is looked for once.
 pub fn of(searcher: &Searcher, fields: &Fields, sources: &[Source], words: &Words) -> Result<Slots, Error> {
-    let dictionary = Dictionary { searcher, sources: sources.to_vec() };
     let list = words.list();
+    let dictionary = Dictionary { searcher, code: fields.code, is_alone: list.len() == 1, sources: sources.to_vec() };
     let mut slots: BTreeMap<usize, Slot> = BTreeMap::new();
     let mut first_of: HashMap<String, usize> = HashMap::new();
     let mut place = Vec::with_capacity(list.len());
@@ -103,11 +112,12 @@ impl Dictionary<'_> {
     fn add_word(&self, slot: &mut Slot, word: &str, is_unfinished: bool) -> Result<(), Error> {
         let one = text::singular(word);
         slot.matches_in_title(&one, 1.0);
-        let mut many = 0;
-        for source in &self.sources {
+        let (mut many, mut most) = (0, 0);
+        for source in self.sources.iter().filter(|source| !self.is_mistaken(source.field, word)) {
+            let mut here = 0;
             let mut add = |text: &str, worth: f32| -> Result<(), Error> {
                 let term = Term::from_field_text(source.field, text);
-                many += self.documents(&term)?;
+                here += self.documents(&term)?;
                 slot.add(term, worth * source.weight);
                 Ok(())
             };
@@ -116,9 +126,12 @@ impl Dictionary<'_> {
             if one != word {
                 add(&one, SINGULAR_WORTH)?;
             }
+            many += here;
+            most = here.max(most);
         }
         let mut is_begun = false;
         if is_unfinished {
+            slot.frequency = most;
             is_begun = self.complete(slot, word, COMPLETED_WORTH, false)?;
         } else if word.len() >= SHORTEST_ABBREVIATION && many > 0 {
             self.complete(slot, word, ABBREVIATED_WORTH, true)?;
@@ -130,6 +143,11 @@ impl Dictionary<'_> {
         Ok(())
     }
 
+    /// Whether `word`, were it found in `field`, would hardly mean that: a short number among others is a size, a year or a version, and no SKU.
+    fn is_mistaken(&self, field: Field, word: &str) -> bool {
+        field == self.code && !self.is_alone && word.len() <= LONGEST_YEAR && word.bytes().all(|b| b.is_ascii_digit())
+    }
+
     /// In how many documents `term` is; those that were just replaced may count twice.
     fn documents(&self, term: &Term) -> Result<u64, Error> {
         Ok(self.searcher.doc_freq(term)?)
@@ -138,7 +156,7 @@ impl Dictionary<'_> {
     /// Adds words that begin with `begun`, if there are any; whether there are.
     fn complete(&self, slot: &mut Slot, begun: &str, worth: f32, is_weak: bool) -> Result<bool, Error> {
         let mut is_any = false;
-        for source in self.sources.iter().filter(|source| source.is_completed) {
+        for source in self.sources.iter().filter(|source| source.is_completed && !self.is_mistaken(source.field, begun)) {
             let mut found: HashMap<String, u64> = HashMap::new();
             for segment in self.searcher.segment_readers() {
                 let index = segment.inverted_index(source.field)?;
@@ -166,7 +184,7 @@ impl Dictionary<'_> {
         for (end, _) in word.char_indices().skip(SHORTEST_ABBREVIATION) {
             let short = &word[..end];
             slot.matches_in_title(short, ABBREVIATED_WORTH);
-            for source in self.sources.iter().filter(|source| source.is_completed) {
+            for source in self.sources.iter().filter(|source| source.is_completed && source.field != self.code) {
                 let term = Term::from_field_text(source.field, short);
                 slot.variants.push(Variant { term, worth: ABBREVIATED_WORTH * source.weight, is_weak: true });
             }
