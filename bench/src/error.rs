@@ -33,6 +33,9 @@ pub enum Error {
     /// A read model can't be made.
     #[error("a read model: {0}")]
     Projection(#[from] projections::Error),
+    /// The search index does not answer.
+    #[error("search: {0}")]
+    Search(#[from] search::Error),
     /// JSON that can't be read or written.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -5,6 +5,8 @@
 //! - [`growth`]: the same on a shop's mix of streams, as the log grows
 //! - [`load_stream`]: cold loads of streams of 10, 1,000 and 100,000 events, beside a plain fold
 //! - [`rebuild`]: read models built anew from the log, beside a fold that commits each event by itself
+//! - [`searching`]: the embedded search index with 100,000 products, while they change
+//! - [`search_quality`]: how good search is, on a set of queries with answers
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //! - [`freshness`]: from the accepted command to the read model, on the log and over Kafka, and while a publisher is killed
 //! - [`publish`]: a backlog of events to Kafka
@@ -27,6 +29,8 @@ mod publish;
 mod random;
 mod rebuild;
 mod report;
+mod search_quality;
+mod searching;
 mod server;
 mod shop_log;
 
@@ -60,6 +64,8 @@ struct Arguments {
     checkout: checkout::Options,
     #[command(flatten)]
     growth: growth::Options,
+    #[command(flatten)]
+    set: search_quality::set::Options,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,6 +92,10 @@ enum Name {
     Publish,
     /// The longest that readers wait while the leading publisher is killed.
     Failover,
+    /// Queries on 100,000 products at 200 a second, while 100 a second change.
+    Search,
+    /// How good search is: nDCG@10 and mistyped titles.
+    SearchQuality,
 }
 
 /// How much is measured.
@@ -133,6 +143,8 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::HotSku => on_postgres(arguments, async |server| hot_sku::run(server, extent).await).await,
         Name::LoadStream => on_postgres(arguments, async |server| load_stream::run(server, extent).await).await,
         Name::Rebuild => on_postgres(arguments, async |server| rebuild::run(server, extent).await).await,
+        Name::Search => Signals::listen()?.or(searching::run(extent)).await,
+        Name::SearchQuality => Signals::listen()?.or(search_quality::run(&arguments.set)).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::EndToEnd => Signals::listen()?.or(freshness::end_to_end::run(arguments.checkout.merx.as_deref(), extent)).await,
         Name::Publish => on_postgres(arguments, async |server| publish::run(server, extent).await).await,

@@ -15,7 +15,8 @@ use crate::{
     shape::{self, Reading},
 };
 
-/// A query string that is a `T`. Lists take repeats and commas; a property that is a map takes `name.key=value`.
+/// A query string that is a `T`. Lists take repeats and commas; a property that is a map takes `name.key=value`,
+/// each of them as often as its lists need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
@@ -71,14 +72,17 @@ fn put(object: &mut Map<String, Value>, shape: &shape::Shape, name: String, text
     if let Some((map, key, Reading::Map(item))) = map {
         let inner = object.entry(map).or_insert_with(|| Value::Object(Map::new()));
         let Value::Object(inner) = inner else { return Ok(()) };
+        if let Reading::List(item) = &**item {
+            let list = inner.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+            add_values(list, item, &text);
+            return Ok(());
+        }
         return once(inner, key.to_owned(), value(item, text)).map_err(|_| repeated(&name));
     }
     match shape.parameters.get(&name) {
         Some(Reading::List(item)) => {
             let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(list) = list {
-                list.extend(text.split(',').filter(|part| !part.is_empty()).map(|part| value(item, part.to_owned())));
-            }
+            add_values(list, item, &text);
             Ok(())
         }
         Some(Reading::Map(_)) => Err(FieldError::new(format!("?{name}"), "malformed", format!("is sent as {name}.NAME=value"))),
@@ -87,6 +91,12 @@ fn put(object: &mut Map<String, Value>, shape: &shape::Shape, name: String, text
             object.insert(name, Value::String(text)); // The validator tells that it is unknown.
             Ok(())
         }
+    }
+}
+
+fn add_values(list: &mut Value, item: &Reading, text: &str) {
+    if let Value::Array(list) = list {
+        list.extend(text.split(',').filter(|part| !part.is_empty()).map(|part| value(item, part.to_owned())));
     }
 }
 

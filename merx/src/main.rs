@@ -8,6 +8,7 @@ mod kafka;
 mod postgres;
 mod projections_command;
 mod publish_command;
+mod search;
 mod serve;
 mod verify;
 

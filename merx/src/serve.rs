@@ -87,6 +87,9 @@ pub enum Error {
     /// The events can't be described.
     #[error("the events can't be described: {0}")]
     Description(#[from] serde_json::Error),
+    /// The search index can't be made.
+    #[error("the search index can't be made in the data directory: {0}")]
+    Search(#[from] search::Error),
     /// The operating system does not let us hear signals, or the listener failed.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -128,12 +131,17 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let reads = read_pool(&database.pool).await?;
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
-    let queries = Queries::new(store.clone(), reads.clone());
+    let mut queries = Queries::new(store.clone(), reads.clone());
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
     let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();
     roles::start(roles, &shop, Uuid::now_v7(), kafka.as_ref(), &stopping, &mut workers);
+    if roles.contains(&Role::QueryApi) {
+        let index = crate::search::open(&options.location.data_dir)?;
+        queries = queries.with_search(index.clone());
+        workers.spawn(crate::search::run(index, reads.clone(), stopping.clone()));
+    }
     let local = listener.local_addr()?;
     let listener = listener.tap_io(|connection| {
         // Answers are small; waiting to fill a packet would only delay them.

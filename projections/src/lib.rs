@@ -4,7 +4,7 @@
 //! row written once. A worker ([`run`]) feeds it the log, in order or by way of Kafka, and commits how far it has come with the rows, so that
 //! nothing is applied twice.
 //!
-//! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`: one projection each
+//! - `catalogue`, `stock`, `flash_sales`, `reviews`, `carts`, `orders`, `sales`, `search`: one projection each
 //! - `streams`: a batch, stream by stream
 //! - `consumer`: the log into rows, with checkpoint and pace; `careful`: so that a bad event can't stop the others
 //! - `write`: a batch of either feed, in one transaction
@@ -24,6 +24,7 @@ mod orders;
 pub mod rebuild;
 mod reviews;
 mod sales;
+mod search;
 mod stock;
 mod streams;
 mod worker;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Arc<dyn Projection>> {
         Arc::new(carts::Carts),
         Arc::new(orders::Orders),
         Arc::new(sales::Sales),
+        Arc::new(search::Search),
     ]
 }
 

@@ -33,15 +33,16 @@ impl Projection for Stock {
 }
 
 /// A row of `stock`.
-#[derive(Default, Clone, Copy)]
-struct Row {
-    on_hand: i64,
-    reserved: i64,
-    version: i64,
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Row {
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub version: i64,
 }
 
 impl Row {
-    fn fold(&mut self, event: &Event) {
+    /// Takes an event in.
+    pub fn fold(&mut self, event: &Event) {
         match event {
             Event::Received(received) => self.on_hand += i64::from(received.quantity),
             Event::Adjusted(adjusted) => self.on_hand += adjusted.quantity,
@@ -73,11 +74,16 @@ impl Row {
     }
 }
 
-async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    let touched = streams::by_key::<Sku, Event>(events, |event| match event {
+/// The events of stock, by SKU.
+pub(crate) fn of(events: &[Arc<Recorded>]) -> Result<BTreeMap<Sku, streams::Stream<'_, Event>>, Error> {
+    streams::by_key::<Sku, Event>(events, |event| match event {
         LogEvent::Stock(event) => Some(event),
         _ => None,
-    })?;
+    })
+}
+
+async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    let touched = of(events)?;
     let mut rows = load(connection, &streams::continued(&touched)).await?;
     for (sku, stream) in &touched {
         let row = rows.entry(sku.to_string()).or_default();

@@ -17,6 +17,9 @@ pub enum Error {
     /// A read model holds a sum that is no decimal.
     #[error("the read model holds a sum that can't be read: {0}")]
     Decimal(#[from] rust_decimal::Error),
+    /// The search index does not answer.
+    #[error("the search index does not answer: {0}")]
+    Search(search::Error),
 }
 
 impl From<sqlx::Error> for Error {

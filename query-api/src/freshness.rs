@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a request waits at most.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// The most connections that a request finds broken before it gives up.
 const MOST_BROKEN: u32 = 16;
 /// How long it takes at most until a broken connection is found to be one: what takes longer is an outage.
@@ -139,7 +139,7 @@ async fn answered<T, F: Future<Output = Read<T>>>(read: impl Fn() -> F) -> Read<
     read().await
 }
 
-fn not_yet_visible(position: i64) -> Problem {
+pub fn not_yet_visible(position: i64) -> Problem {
     let detail = "What this answer is made from has not come to this position yet. Try again in a moment.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
 }

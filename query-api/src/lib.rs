@@ -2,6 +2,7 @@
 //!
 //! - [`catalogue`], [`product`], [`review`], [`stock`], [`flash_sale`], [`cart`], [`order`], [`sales`]: from the tables that projections
 //!   keep, each in one statement that also tells how new its rows are
+//! - [`search`]: what an index finds, shown from the same tables
 //! - [`stream`], [`log`]: from the log itself
 //! - [`progress`]: how far the consumers of the log have come
 //! - [`freshness`]: waiting until a read model is as new as a client needs it
@@ -20,6 +21,7 @@ mod product;
 mod progress;
 mod review;
 mod sales;
+mod search;
 mod stock;
 mod stream;
 
@@ -30,6 +32,7 @@ use gateway::Routes;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use ::search::Index;
 use freshness::Checkpoints;
 
 /// What the handlers read from. Cheap to clone.
@@ -39,6 +42,7 @@ pub struct Queries {
     reads: PgPool,
     checkpoints: Arc<Checkpoints>,
     closing: Arc<watch::Sender<bool>>,
+    search: Option<Arc<dyn Index>>,
 }
 
 impl Queries {
@@ -47,7 +51,13 @@ impl Queries {
     #[must_use]
     pub fn new(store: EventStore, reads: PgPool) -> Self {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
-        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)) }
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search: None }
+    }
+
+    /// Searches in `index`. Without one search alone is unavailable.
+    #[must_use]
+    pub fn with_search(self, index: Arc<dyn Index>) -> Self {
+        Self { search: Some(index), ..self }
     }
 
     /// Answers every long poll at once, now and from now on: call it when the server begins to stop.
@@ -77,6 +87,7 @@ pub fn routes(state: Queries) -> Routes<()> {
         stream::routes(),
         log::routes(),
         sales::routes(),
+        search::routes(),
         progress::routes(),
     ]
     .into_iter()

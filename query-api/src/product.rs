@@ -24,7 +24,8 @@ use crate::{
     error::Error,
 };
 
-const PROJECTIONS: [&str; 4] = ["catalogue", "stock", "flash-sales", "reviews"];
+/// The projections that a product is made of.
+pub const PROJECTIONS: [&str; 4] = ["catalogue", "stock", "flash-sales", "reviews"];
 const CURSOR: &str = "products";
 
 pub fn routes() -> Routes<Queries> {
@@ -149,6 +150,39 @@ async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> Read<Option<O
     .await?;
     let position = row.position;
     let found = row.product()?.map(|product| One::of(product.version, &product)).transpose()?;
+    Ok(At { position, found })
+}
+
+/// The products of `skus` that there are, in no order.
+pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Read<Vec<Product>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
+               s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
+               f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+        from (
+            select case when count(*) = 4 then min(position) else 0 end as position
+            from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
+        ) c
+        left join unnest($1::text[]) k (sku) on true
+        left join lateral (select * from read_model.products where sku = k.sku limit 1) p on true
+        left join lateral (select on_hand, reserved from read_model.stock where sku = k.sku limit 1) s on true
+        left join lateral (select sum, count from read_model.ratings where sku = k.sku limit 1) r on true
+        left join lateral (
+            select * from read_model.flash_sales f
+            where f.sku = k.sku and f.starts_at <= $2 and f.ends_at > $2 and not f.cancelled and f.version > 0
+            order by f.ends_at limit 1
+        ) f on true
+        "#,
+        skus,
+        now,
+    )
+    .fetch_all(pool)
+    .await?;
+    let position = rows.first().map_or(0, |row| row.position);
+    let found = rows.into_iter().map(Row::product).filter_map(Result::transpose).collect::<Result<_, _>>()?;
     Ok(At { position, found })
 }
 

@@ -57,6 +57,8 @@ mod prepared_queries;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod several_servers;

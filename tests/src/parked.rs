@@ -69,7 +69,7 @@ async fn read_models_are_rebuilt_under_a_running_server() {
     let sku = product(&shop, "2", 10).await;
     let order = confirmed(&shop, &[(&sku, 3)]).await;
     let before = shop.get(&format!("/v1/orders/{order}")).await.expect(200);
-    for name in ["catalogue", "stock", "flash-sales", "reviews", "carts", "orders", "sales"] {
+    for name in ["catalogue", "stock", "flash-sales", "reviews", "carts", "orders", "sales", "search"] {
         let (is_done, told, errors) = projections(&shop, &["rebuild", name]);
         assert!(is_done && told.starts_with(&format!("{name} was rebuilt up to position ")), "{told}{errors}");
     }

@@ -58,7 +58,9 @@ pub struct Launch {
 
 impl Launch {
     pub fn on_database(url: &str) -> Self {
-        Self { environment: vec![("DATABASE_URL".to_owned(), url.to_owned())], ..Self::default() }
+        let data = std::env::temp_dir().join(format!("merx-tests-{}", std::process::id()));
+        let environment = [("DATABASE_URL", url.to_owned()), ("MERX_DATA_DIR", data.display().to_string())];
+        Self { environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(), ..Self::default() }
     }
 
     pub fn in_directory(path: &Path) -> Self {

@@ -12,15 +12,18 @@ use sqlx::PgConnection;
 
 use crate::{Error, from_document, streams, to_document};
 
-pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    let touched = streams::by_key::<CategoryId, Event>(events, |event| match event {
+type Streams<'a> = BTreeMap<CategoryId, streams::Stream<'a, Event>>;
+
+/// The events of categories, by id.
+pub fn of(events: &[Arc<Recorded>]) -> Result<Streams<'_>, Error> {
+    streams::by_key::<CategoryId, Event>(events, |event| match event {
         LogEvent::Category(event) => Some(event),
         _ => None,
-    })?;
-    if touched.is_empty() {
-        return Ok(());
-    }
-    let mut categories = load(&mut *connection, &streams::continued(&touched)).await?;
+    })
+}
+
+/// Folds `touched` into `categories`, which has those that are there already.
+pub fn fold(categories: &mut BTreeMap<CategoryId, Category>, touched: Streams<'_>) {
     for (id, stream) in touched {
         let version = stream.version();
         for (recorded, event) in stream.events {
@@ -41,6 +44,15 @@ pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> R
             category.version = version.max(category.version);
         }
     }
+}
+
+pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    let touched = of(events)?;
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let mut categories = load(&mut *connection, &streams::continued(&touched)).await?;
+    fold(&mut categories, touched);
     write(connection, &categories).await
 }
 

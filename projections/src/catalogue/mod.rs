@@ -1,7 +1,7 @@
 //! Categories and products.
 
-mod categories;
-mod products;
+pub(crate) mod categories;
+pub(crate) mod products;
 
 use std::sync::Arc;
 

@@ -12,10 +12,12 @@ use sqlx::PgConnection;
 
 use crate::{Error, from_document, streams, to_document};
 
+type Streams<'a> = BTreeMap<Sku, streams::Stream<'a, Event>>;
+
 /// A row of `products`.
-struct Row {
-    created_position: i64,
-    product: Product,
+pub struct Row {
+    pub created_position: i64,
+    pub product: Product,
 }
 
 fn created(recorded: &Recorded, event: &ProductCreated) -> Row {
@@ -65,15 +67,16 @@ fn describe(product: &mut Product, to: Description) {
     product.metadata = metadata;
 }
 
-pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    let touched = streams::by_key::<Sku, Event>(events, |event| match event {
+/// The events of products, by SKU.
+pub fn of(events: &[Arc<Recorded>]) -> Result<Streams<'_>, Error> {
+    streams::by_key::<Sku, Event>(events, |event| match event {
         LogEvent::Product(event) => Some(event),
         _ => None,
-    })?;
-    if touched.is_empty() {
-        return Ok(());
-    }
-    let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+    })
+}
+
+/// Folds `touched` into `rows`, which has those that are there already.
+pub fn fold(rows: &mut BTreeMap<Sku, Row>, touched: Streams<'_>) {
     for (sku, stream) in touched {
         let version = stream.version();
         for (recorded, event) in stream.events {
@@ -87,6 +90,15 @@ pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> R
             row.product.version = version.max(row.product.version);
         }
     }
+}
+
+pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
+    let touched = of(events)?;
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+    fold(&mut rows, touched);
     write(connection, &rows).await
 }
 

@@ -22,6 +22,9 @@ pub const TABLES: &[&str] = &[
     "sales_by_product",
     "sales_by_category",
     "sales_orders",
+    "search_products",
+    "search_reviews",
+    "search_categories",
 ];
 
 pub struct Database {

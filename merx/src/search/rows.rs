@@ -1,0 +1,119 @@
+//! What the projection `search` has written, read for an index.
+
+use std::collections::HashMap;
+
+use event_schemas::resource::{Category as StoredCategory, Product};
+use search::{Category, Place, document::Facts};
+use sqlx::PgPool;
+
+/// The most steps from a category to the top: a circle, which the rules refuse, ends here too.
+const MOST_LEVELS: usize = 100;
+
+/// A row of `search_products`.
+#[derive(Debug)]
+pub struct Row {
+    pub sku: String,
+    pub changed_position: i64,
+    created_position: Option<i64>,
+    document: Option<String>,
+    on_hand: i64,
+    reserved: i64,
+    rating_sum: i64,
+    rating_count: i64,
+}
+
+impl Row {
+    /// The product and what other streams say of it; none where its own stream was not seen yet.
+    pub fn product(self) -> Result<Option<(Product, Facts)>, serde_json::Error> {
+        let Some((document, created)) = self.document.zip(self.created_position) else { return Ok(None) };
+        let facts =
+            Facts { available: self.on_hand - self.reserved, rating_sum: self.rating_sum, rating_count: self.rating_count, created };
+        Ok(Some((serde_json::from_str(&document)?, facts)))
+    }
+}
+
+/// How far the rows have come; none before the first of them.
+pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        select version, revision, position, (select event_id from events where position = 1) as log
+        from checkpoints where name = 'search'
+        "#
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Place { log: row.log, version: row.version, revision: row.revision, position: row.position }))
+}
+
+/// What has changed after `after`, in the order of changes.
+pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        from read_model.search_products
+        where (changed_position, sku) > ($1, $2)
+        order by changed_position, sku limit $3
+        "#,
+        after.0,
+        after.1,
+        most,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// What comes after `after` of all rows, by SKU.
+pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        from read_model.search_products
+        where sku > $1
+        order by sku limit $2
+        "#,
+        after,
+        most,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The categories of some products, and those above them.
+pub struct Categories(HashMap<String, StoredCategory>);
+
+impl Categories {
+    /// `id` and all above it, the nearest first.
+    pub fn from(&self, id: &str) -> Vec<Category> {
+        let mut above = Vec::new();
+        let mut at = Some(id);
+        while let Some(category) = at.and_then(|id| self.0.get(id)).filter(|_| above.len() < MOST_LEVELS) {
+            above.push(Category { id: category.id.to_string(), name: category.name.clone() });
+            at = category.parent.as_ref().map(event_schemas::ids::CategoryId::as_str);
+        }
+        above
+    }
+}
+
+/// Those of `rows`.
+pub async fn categories(pool: &PgPool, rows: &[Row]) -> Result<Categories, super::indexer::Error> {
+    let skus: Vec<String> = rows.iter().map(|row| row.sku.clone()).collect();
+    let found = sqlx::query!(
+        r#"
+        with recursive above as (
+            select c.id, c.parent, c.document::text as document from read_model.search_categories c
+            where c.id in (select category from read_model.search_products where sku = any($1))
+            union
+            select c.id, c.parent, c.document::text from read_model.search_categories c join above a on c.id = a.parent
+        )
+        select id as "id!", document as "document!" from above
+        "#,
+        &skus,
+    )
+    .fetch_all(pool)
+    .await?;
+    let category = |(id, document): (String, String)| Ok((id, serde_json::from_str(&document)?));
+    let categories: Result<_, serde_json::Error> = found.into_iter().map(|row| category((row.id, row.document))).collect();
+    Ok(Categories(categories?))
+}

@@ -1,0 +1,254 @@
+//! An index inside the process: Tantivy, in files of its own.
+//!
+//! - `fields`: a document in the index
+//! - `files`: opened, or made anew
+//! - `slots`: what may stand for each word of a query; `matching`: which documents have how much of it; `rank`: in which order they come
+//! - `narrow`: filters and facets; `suggest`: completions
+//!
+//! Postings and columns are Tantivy's; matching is ours, since words must count by the best of their places, spellings and forms, and what is
+//! found must be counted exactly anyway.
+
+mod fields;
+mod files;
+mod matching;
+mod narrow;
+mod rank;
+mod slots;
+mod suggest;
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use parking_lot::{Mutex, RwLock};
+use tantivy::{DocAddress, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, schema::Value};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    Answer, Changes, Document, Error, Index, Place, Request, Suggestion,
+    query::{After, Sort},
+};
+use fields::Fields;
+use files::{Opened, Payload};
+use rank::{Ranked, Vocabulary};
+
+/// How much longer than it took to count the vocabulary nothing is counted again.
+const VOCABULARY_REST: u32 = 200;
+
+/// The index, for as long as the process lives. Cheap to clone.
+#[derive(Clone)]
+pub struct Embedded(Arc<Inner>);
+
+struct Inner {
+    fields: Fields,
+    index: tantivy::Index,
+    reader: IndexReader,
+    writer: Mutex<Writer>,
+    place: RwLock<Option<Place>>,
+    vocabulary: RwLock<Arc<Vocabulary>>,
+    _lock: File,
+}
+
+struct Writer {
+    /// None after it has failed.
+    index: Option<IndexWriter>,
+    next_count: Instant,
+}
+
+impl Embedded {
+    /// The index in `directory`, which is made where there is none; another process that has it too gets one of its own. Damaged files, or those of another version, are thrown away: then the
+    /// index is empty and at no place.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let fields = Fields::new();
+        let Opened { index, place, lock } = files::open(directory, &fields)?;
+        let writer = files::writer(&index)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        let vocabulary = Arc::new(Vocabulary::of(&reader.searcher(), &fields)?);
+        let inner = Inner {
+            fields,
+            index,
+            reader,
+            writer: Mutex::new(Writer { index: Some(writer), next_count: Instant::now() }),
+            place: RwLock::new(place),
+            vocabulary: RwLock::new(vocabulary),
+            _lock: lock,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Runs `work` where it may take its time.
+    fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Error>> {
+        let inner = self.0.clone();
+        async move { spawn_blocking(move || work(&inner)).await.map_err(|panic| Error::Panicked(panic.to_string()))? }.boxed()
+    }
+}
+
+impl Index for Embedded {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Option<Place>, Error>> {
+        let place = *self.0.place.read();
+        std::future::ready(Ok(place)).boxed()
+    }
+
+    fn apply(&self, changes: Changes, place: Place) -> BoxFuture<'_, Result<(), Error>> {
+        if changes.documents.is_empty() && changes.removed.is_empty() && self.0.place.read().is_some() {
+            // What comes after an older place that is in the files is taken in again, which changes nothing.
+            *self.0.place.write() = Some(place);
+            return std::future::ready(Ok(())).boxed();
+        }
+        self.apart(move |inner| {
+            inner.write(|writer| {
+                for sku in &changes.removed {
+                    writer.delete_term(inner.fields.key(sku));
+                }
+                for document in &changes.documents {
+                    writer.delete_term(inner.fields.key(&document.sku));
+                    writer.add_document(inner.fields.document(document))?;
+                }
+                commit(writer, place)
+            })?;
+            inner.show(place)
+        })
+    }
+
+    fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.apart(|inner| {
+            inner.write(|writer| {
+                writer.rollback()?;
+                writer.delete_all_documents()?;
+                Ok(())
+            })
+        })
+    }
+
+    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<(), Error>> {
+        self.apart(move |inner| {
+            inner.write(|writer| {
+                for document in &documents {
+                    writer.delete_term(inner.fields.key(&document.sku));
+                    writer.add_document(inner.fields.document(document))?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
+        self.apart(move |inner| {
+            inner.write(|writer| commit(writer, place))?;
+            inner.show(place)
+        })
+    }
+
+    fn search<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Error>> {
+        let request = request.clone();
+        self.apart(move |inner| inner.search(&request))
+    }
+
+    fn suggest<'a>(&'a self, text: &'a str, most: usize) -> BoxFuture<'a, Result<Vec<Suggestion>, Error>> {
+        let text = text.to_owned();
+        self.apart(move |inner| {
+            let vocabulary = inner.vocabulary.read().clone();
+            suggest::suggest(&inner.reader.searcher(), &inner.fields, &vocabulary, &text, most)
+        })
+    }
+}
+
+fn commit(writer: &mut IndexWriter, place: Place) -> Result<(), Error> {
+    let mut prepared = writer.prepare_commit()?;
+    prepared.set_payload(&Payload::text(place));
+    prepared.commit()?;
+    Ok(())
+}
+
+impl Inner {
+    /// Lets `work` write. A writer that has failed is made anew the next time: what it had not committed is lost, and its caller told.
+    fn write(&self, work: impl FnOnce(&mut IndexWriter) -> Result<(), Error>) -> Result<(), Error> {
+        let mut writer = self.writer.lock();
+        let mut index = match writer.index.take() {
+            Some(index) => index,
+            None => files::writer(&self.index)?,
+        };
+        let worked = work(&mut index);
+        match worked {
+            Ok(()) => writer.index = Some(index),
+            Err(_) => drop(index),
+        }
+        worked
+    }
+
+    /// Has what is committed found from now on.
+    fn show(&self, place: Place) -> Result<(), Error> {
+        self.reader.reload()?;
+        *self.place.write() = Some(place);
+        let mut writer = self.writer.lock();
+        let began = Instant::now();
+        if began >= writer.next_count || self.vocabulary.read().documents * 2 < self.reader.searcher().num_docs() {
+            *self.vocabulary.write() = Arc::new(Vocabulary::of(&self.reader.searcher(), &self.fields)?);
+            writer.next_count = Instant::now() + began.elapsed() * VOCABULARY_REST + Duration::from_secs(1);
+        }
+        Ok(())
+    }
+
+    fn search(&self, request: &Request) -> Result<Answer, Error> {
+        // The place first: what is found is at least as new.
+        let position = self.place.read().map_or(0, |place| place.position);
+        let searcher = self.reader.searcher();
+        narrow::known(&searcher, &self.fields, request)?;
+        let slots = match request.words.is_empty() {
+            true => None,
+            false => Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?),
+        };
+        let mut matched = match &slots {
+            Some(slots) => matching::matching(&searcher, slots)?,
+            None => matching::everything(&searcher),
+        };
+        if request.sort != Sort::Relevance && matched.iter().flatten().any(|found| found.is_full) {
+            // Sorted by anything else, what is only partly meant would stand before what is.
+            matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
+        }
+        let narrowed = narrow::narrow(&searcher, &self.fields, request, matched)?;
+        let vocabulary = self.vocabulary.read().clone();
+        let ranked = rank::ranked(&searcher, &narrowed.matched, request.sort, slots.as_ref(), &vocabulary)?;
+        let total = ranked.len() as u64;
+        let (page, next) = page(ranked, request);
+        let skus = page.iter().map(|found| self.sku(&searcher, found)).collect::<Result<_, _>>()?;
+        Ok(Answer { skus, total, facets: narrowed.facets, price: narrowed.price, next, position })
+    }
+
+    fn sku(&self, searcher: &Searcher, found: &Ranked) -> Result<String, Error> {
+        let document: TantivyDocument = searcher.doc(DocAddress::new(found.segment, found.doc))?;
+        Ok(document.get_first(self.fields.sku).and_then(|value| value.as_str()).unwrap_or_default().to_owned())
+    }
+}
+
+/// The page that was asked for, and where the next one begins.
+fn page(mut ranked: Vec<Ranked>, request: &Request) -> (Vec<Ranked>, Option<After>) {
+    let after = |found: &Ranked| After { key: found.key, created: found.created };
+    if let Some(start) = request.after {
+        ranked.retain(|found| after(found) < start);
+    }
+    let limit = request.limit;
+    let descending = |a: &Ranked, b: &Ranked| after(b).cmp(&after(a));
+    let has_more = ranked.len() > limit;
+    if has_more {
+        ranked.select_nth_unstable_by(limit, descending);
+        ranked.truncate(limit);
+    }
+    ranked.sort_unstable_by(descending);
+    let next = if has_more { ranked.last().map(after) } else { None };
+    (ranked, next)
+}

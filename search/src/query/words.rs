@@ -1,0 +1,41 @@
+//! The words of a query.
+
+use crate::text;
+
+/// The most words that are looked at: the first ones.
+pub const MOST_WORDS: usize = 40;
+
+/// What was typed, as words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Words {
+    list: Vec<String>,
+    is_unfinished: bool,
+}
+
+impl Words {
+    /// Those of `text`. The last one counts as unfinished unless something follows it.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let words: Vec<text::Word> = text::words(text).take(MOST_WORDS).collect();
+        let is_unfinished = words.last().is_some_and(|last| last.range.end == text.len());
+        Self { list: words.into_iter().map(|word| word.text).collect(), is_unfinished }
+    }
+
+    /// One after the other, as they were typed.
+    #[must_use]
+    pub fn list(&self) -> &[String] {
+        &self.list
+    }
+
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The last word, where whoever types it may not have come to its end.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<&str> {
+        self.list.last().filter(|_| self.is_unfinished).map(String::as_str)
+    }
+}
