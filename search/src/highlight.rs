@@ -68,14 +68,14 @@ impl<'a> Marker<'a> {
     }
 
     fn matches(&self, word: &str) -> bool {
-        let one = text::singular(word);
+        let one = text::base(word);
         let is_close = |asked: &String| {
             let typos = text::typos(asked);
             typos > 0 && text::distance(asked, word, typos.into()).is_some()
         };
         self.words.unfinished().is_some_and(|begun| word.starts_with(begun))
             || self.joined.iter().any(|joined| joined == word)
-            || self.words.list().iter().any(|asked| text::singular(asked) == one || is_close(asked))
+            || self.words.list().iter().any(|asked| text::base(asked) == one || is_close(asked))
     }
 }
 

@@ -5,12 +5,14 @@
 //! - [`query`]: a request, checked and bounded
 //! - [`highlight`]: matched words marked in what is shown
 //! - [`embedded`]: an index inside the process, in files of its own
+//! - [`meilisearch`]: an index of a Meilisearch server
 //!
 //! Nothing here knows of the log: whoever keeps an index says how far what it is given has come ([`Place`]).
 
 pub mod document;
 pub mod embedded;
 pub mod highlight;
+pub mod meilisearch;
 pub mod query;
 pub mod text;
 
@@ -21,6 +23,7 @@ use uuid::Uuid;
 
 pub use document::{Category, Document};
 pub use embedded::Embedded;
+pub use meilisearch::Meilisearch;
 pub use query::{Request, Sort};
 
 /// How far what an index was made from has come: of which rows, and up to which event.
@@ -53,6 +56,15 @@ pub struct Changes {
     pub removed: Vec<String>,
 }
 
+/// A document that an index can't take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The SKU.
+    pub sku: String,
+    /// Why, in the words of the index.
+    pub reason: String,
+}
+
 /// Something that finds products.
 pub trait Index: Send + Sync {
     /// What it is, for people: `embedded`.
@@ -61,14 +73,20 @@ pub trait Index: Send + Sync {
     /// How far it has come, if it was ever filled.
     fn place(&self) -> BoxFuture<'_, Result<Option<Place>, Error>>;
 
-    /// Takes `changes` in; afterwards it has come to `place`. Found from the moment this returns.
-    fn apply(&self, changes: Changes, place: Place) -> BoxFuture<'_, Result<(), Error>>;
+    /// What whoever keeps it does before anything else, and again after each failure: what a crash has left is put in order.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Takes `changes` in, all but what it refuses. It is found at the latest from the moment [`Index::reach`] returns.
+    fn take(&self, changes: Changes) -> BoxFuture<'_, Result<Vec<Refused>, Error>>;
+
+    /// What was taken in has made it come to `place`. A crash before this leaves it where it was, and the same may be taken in again.
+    fn reach(&self, place: Place) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Begins to fill it anew. Until the end everything is answered from what it was before.
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Adds `documents` to what is filled anew.
-    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<(), Error>>;
+    /// Adds `documents`, which were not added before, to what is filled anew, all but what it refuses.
+    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<Vec<Refused>, Error>>;
 
     /// Puts what was filled anew in the place of what was before, all at once; it has come to `place`.
     fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>>;
@@ -89,7 +107,7 @@ pub struct Answer {
     pub total: u64,
     /// The facets that were asked for.
     pub facets: Vec<Facet>,
-    /// The least and the greatest price of all that was found.
+    /// The least and the greatest price of all that was found, where all of them are in one currency.
     pub price: Option<(Money, Money)>,
     /// Where the next page begins.
     pub next: Option<query::After>,
@@ -143,6 +161,12 @@ pub enum Error {
     /// The index can't be used now; the same again may well succeed.
     #[error("{0}")]
     Unavailable(String),
+    /// What it is told of where it is, is wrong.
+    #[error("{0}")]
+    Settings(String),
+    /// A document can't be written as JSON.
+    #[error("a document can't be written: {0}")]
+    Document(#[from] serde_json::Error),
     /// Its files can't be written or read.
     #[error("the index can't be written or read: {0}")]
     Tantivy(#[from] tantivy::TantivyError),

@@ -18,14 +18,26 @@ pub struct Word {
     pub text: String,
     /// The bytes of the text that it was made of.
     pub range: Range<usize>,
+    /// Whether it is in brackets: a remark, and not the name of the thing.
+    pub is_aside: bool,
 }
 
-/// The words of `text`: runs of letters and digits. Apostrophes vanish (`Noah's` is `noahs`); of scripts without spaces every character is
-/// a word.
+/// The words of `text`: runs of letters and digits. Apostrophes vanish (`Noah's` is `noahs`), and so do the zeros of a round version (`7.0`
+/// is `7`); of scripts without spaces every character is a word.
 pub fn words(text: &str) -> impl Iterator<Item = Word> + '_ {
+    runs(text).filter(|word| !(word.text.bytes().all(|b| b == b'0') && is_decimal(&text[..word.range.start])))
+}
+
+/// Whether what follows `before` are the decimals of a number.
+fn is_decimal(before: &str) -> bool {
+    before.strip_suffix('.').is_some_and(|whole| whole.ends_with(|c: char| c.is_ascii_digit()))
+}
+
+fn runs(text: &str) -> impl Iterator<Item = Word> + '_ {
     let mut characters = text.char_indices().peekable();
+    let mut brackets = 0_usize;
     std::iter::from_fn(move || {
-        let mut word = Word { text: String::new(), range: 0..0 };
+        let mut word = Word { text: String::new(), range: 0..0, is_aside: false };
         while let Some(&(at, character)) = characters.peek() {
             let end = at + character.len_utf8();
             let is_ideograph = is_ideograph(character);
@@ -33,6 +45,11 @@ pub fn words(text: &str) -> impl Iterator<Item = Word> + '_ {
                 break;
             }
             characters.next();
+            match character {
+                '(' | '[' => brackets += 1,
+                ')' | ']' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
             match fold(character) {
                 Folded::Nothing => {
                     // What is folded away belongs to the word it follows.
@@ -45,6 +62,7 @@ pub fn words(text: &str) -> impl Iterator<Item = Word> + '_ {
                 Folded::Letters(letters) => {
                     if word.text.is_empty() {
                         word.range.start = at;
+                        word.is_aside = brackets > 0;
                     }
                     word.range.end = end;
                     if word.text.len() + letters.len() <= WORD_BYTES {
@@ -110,11 +128,19 @@ fn is_ideograph(character: char) -> bool {
     matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The singular of an English word, as far as its ending tells: the S-stemmer (D. Harman, How effective is suffixing?, JASIS 42, 1991), which
-/// never makes two words one that only look alike, with `-es` after a sibilant taken off whole.
+/// What a word is a form of: the singular of an English word, as far as its ending tells, and the number of a version (`v8` is `8`).
+///
+/// Plurals are told by the S-stemmer (D. Harman, How effective is suffixing?, JASIS 42, 1991), which never makes two words one that only look
+/// alike, with `-es` after a sibilant taken off whole.
 #[must_use]
-pub fn singular(word: &str) -> Cow<'_, str> {
+pub fn base(word: &str) -> Cow<'_, str> {
     let keep = Cow::Borrowed(word);
+    if let Some(version) = word.strip_prefix('v')
+        && !version.is_empty()
+        && version.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Cow::Borrowed(version);
+    }
     if word.len() < 4 || !word.ends_with('s') || word.bytes().any(|b| b.is_ascii_digit()) {
         return keep;
     }
@@ -211,7 +237,9 @@ mod tests {
     fn words_are_folded_and_know_where_they_stand() {
         assert_eq!(texts("Crème BRÛLÉE & Straße"), ["creme", "brulee", "strasse"]);
         assert_eq!(texts("Noah's cafe\u{301} ﬁlm"), ["noahs", "cafe", "film"]);
-        assert_eq!(texts("PS-LX350H, 7.5 l"), ["ps", "lx350h", "7", "5", "l"]);
+        assert_eq!(texts("PS-LX350H, 7.5 l 12.0 1.0.2 $100.00"), ["ps", "lx350h", "7", "5", "l", "12", "1", "2", "100"]);
+        let asides: Vec<bool> = words("a (b [c] d) e) f").map(|word| word.is_aside).collect();
+        assert_eq!(asides, [false, true, true, true, false, false]);
         assert_eq!(texts("東京 tower"), ["東", "京", "tower"]);
         assert_eq!(texts(" \u{7}--!"), Vec::<String>::new());
         let text = "a Crème";
@@ -220,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn plurals_become_singular_and_nothing_else_does() {
-        let pairs = [("mugs", "mug"), ("berries", "berry"), ("boxes", "box"), ("dishes", "dish"), ("glasses", "glass"), ("games", "game")];
+    fn plurals_become_singular_versions_numbers_and_nothing_else_does() {
+        let pairs = [("v8", "8"), ("mugs", "mug"), ("berries", "berry"), ("boxes", "box"), ("dishes", "dish"), ("glasses", "glass"), ("games", "game")];
         for (plural, one) in pairs {
-            assert_eq!(singular(plural), one);
+            assert_eq!(base(plural), one);
         }
-        for word in ["glass", "bus", "tennis", "gas", "cs3s", "mug"] {
-            assert_eq!(singular(word), word);
+        for word in ["glass", "bus", "tennis", "gas", "cs3s", "mug", "v", "v8x"] {
+            assert_eq!(base(word), word);
         }
     }
 

@@ -11,8 +11,8 @@ use crate::{
     text,
 };
 
-/// Before the singular of a word that was a plural: no word that anybody types begins with it.
-pub const SINGULAR: char = '\u{1}';
+/// Before what a word is a form of: no word that anybody types begins with it.
+pub const BASE: char = '\u{1}';
 /// Between the name and the value of an attribute, and the id and the name of a category.
 pub const SEPARATOR: char = '\u{0}';
 /// The most words that are indexed of one field.
@@ -51,6 +51,7 @@ pub struct Fields {
     pub rating: Field,
     pub title_words: Field,
     pub title_pairs: Field,
+    pub maker_words: Field,
 }
 
 impl Fields {
@@ -79,6 +80,7 @@ impl Fields {
             rating: schema.add_u64_field("rating", FAST),
             title_words: schema.add_u64_field("title_words", FAST),
             title_pairs: schema.add_u64_field("title_pairs", FAST),
+            maker_words: schema.add_u64_field("maker_words", FAST),
             schema: schema.build(),
         }
     }
@@ -112,10 +114,13 @@ impl Fields {
             document.add_u64(self.title_pairs, text::number(&format!("{a}{b}")));
         }
         for word in &title {
-            document.add_u64(self.title_words, text::number(&text::singular(word)));
+            document.add_u64(self.title_words, text::number(&text::base(word)));
         }
         if let Some(brand) = &of.brand {
             document.add_text(self.brand, brand);
+            for word in texts(brand) {
+                document.add_u64(self.maker_words, text::number(&text::base(&word)));
+            }
         }
         for category in &of.categories {
             document.add_text(self.category, &category.id);
@@ -155,15 +160,15 @@ fn texts(text: &str) -> Vec<String> {
     text::words(text).take(MOST_WORDS).map(|word| word.text).collect()
 }
 
-/// The words, and the singulars of those that are plurals.
+/// The words, and what those are forms of that are some.
 fn indexed(words: &[String]) -> String {
     let mut terms = String::with_capacity(words.iter().map(|word| word.len() + 2).sum());
     for word in words {
         terms.push_str(word);
         terms.push(' ');
-        let one = text::singular(word);
+        let one = text::base(word);
         if one != *word {
-            terms.extend([SINGULAR]);
+            terms.extend([BASE]);
             terms.push_str(&one);
             terms.push(' ');
         }

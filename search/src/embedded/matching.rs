@@ -2,13 +2,26 @@
 
 use tantivy::{DocId, Searcher, SegmentReader, schema::IndexRecordOption};
 
-use super::slots::{Slot, Slots};
+use super::{
+    rank::Vocabulary,
+    slots::{Slot, Slots},
+};
 use crate::Error;
 
 /// A document is found from this part of the query's weight on. A word of three that are equally rare is enough, one of four is not.
 const LEAST_COVERAGE: f32 = 0.3;
+/// How telling a word in brackets is against one that is not: `(jewel case)` says how the thing comes, and not what it is.
+const ASIDE: f32 = 0.4;
 /// Added to the worth of what finds a document by itself, so that it always wins over what does not.
 const STRONG: f32 = 2.0;
+
+/// Where it is known from how frequent a word is.
+pub enum Statistics<'a> {
+    /// The index that is searched has all documents.
+    Index,
+    /// It has a few of them; this was counted in all.
+    Vocabulary(&'a Vocabulary),
+}
 
 /// A document of one segment, and how well it matches.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +37,14 @@ pub struct Matched {
 type Found = Vec<(DocId, f32)>;
 
 /// The matched documents by segment, in the order of their numbers.
-pub fn matching(searcher: &Searcher, slots: &Slots) -> Result<Vec<Vec<Matched>>, Error> {
+pub fn matching(searcher: &Searcher, slots: &Slots, statistics: &Statistics<'_>) -> Result<Vec<Vec<Matched>>, Error> {
     let mut found: Vec<Vec<Found>> = Vec::new();
     for segment in searcher.segment_readers() {
         let mut best = vec![0.0_f32; segment.max_doc() as usize];
         let of = |slot| find(segment, slot, &mut best);
         found.push(slots.slots.iter().map(of).collect::<Result<_, _>>()?);
     }
-    let weights = weights(searcher, slots, &found);
+    let weights = weights(searcher, slots, &found, statistics);
     let all: f32 = weights.iter().sum();
     let known = weights.iter().filter(|weight| **weight > 0.0).count();
     let segments = searcher.segment_readers().iter().zip(found);
@@ -73,14 +86,16 @@ fn find(segment: &SegmentReader, slot: &Slot, best: &mut [f32]) -> Result<Found,
 
 /// How telling each word is: its inverse document frequency as in BM25 (S. Robertson, H. Zaragoza, The Probabilistic Relevance Framework,
 /// 2009); 0 for a word that no document has, so that it takes nothing from those that have the others.
-fn weights(searcher: &Searcher, slots: &Slots, found: &[Vec<Found>]) -> Vec<f32> {
+fn weights(searcher: &Searcher, slots: &Slots, found: &[Vec<Found>], statistics: &Statistics<'_>) -> Vec<f32> {
     let weight = |(nth, slot): (usize, &Slot)| {
         let strong = |slots: &Vec<Found>| slots[nth].iter().filter(|(_, worth)| *worth >= STRONG).count();
-        match (found.iter().map(strong).sum::<usize>(), slot.frequency) {
-            (0, _) => 0.0,
-            (many, 0) => idf(searcher.num_docs(), many as u64),
-            (_, frequency) => idf(searcher.num_docs(), frequency),
-        }
+        let weight = match (found.iter().map(strong).sum::<usize>(), slot.frequency, statistics) {
+            (0, _, _) => 0.0,
+            (_, _, Statistics::Vocabulary(vocabulary)) => vocabulary.weight_of_any(slot.numbers.keys().copied()),
+            (many, 0, Statistics::Index) => idf(searcher.num_docs(), many as u64),
+            (_, frequency, Statistics::Index) => idf(searcher.num_docs(), frequency),
+        };
+        if slot.is_aside { ASIDE * weight } else { weight }
     };
     slots.slots.iter().enumerate().map(weight).collect()
 }

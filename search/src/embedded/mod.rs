@@ -4,10 +4,12 @@
 //! - `files`: opened, or made anew
 //! - `slots`: what may stand for each word of a query; `matching`: which documents have how much of it; `rank`: in which order they come
 //! - `narrow`: filters and facets; `suggest`: completions
+//! - `candidates`: the same order for what another index has found
 //!
 //! Postings and columns are Tantivy's; matching is ours, since words must count by the best of their places, spellings and forms, and what is
 //! found must be counted exactly anyway.
 
+mod candidates;
 mod fields;
 mod files;
 mod matching;
@@ -29,12 +31,17 @@ use tantivy::{DocAddress, IndexReader, IndexWriter, ReloadPolicy, Searcher, Tant
 use tokio::task::spawn_blocking;
 
 use crate::{
-    Answer, Changes, Document, Error, Index, Place, Request, Suggestion,
+    Answer, Changes, Document, Error, Index, Place, Refused, Request, Suggestion,
     query::{After, Sort},
 };
 use fields::Fields;
 use files::{Opened, Payload};
-use rank::{Ranked, Vocabulary};
+use matching::Statistics;
+use rank::Ranked;
+
+pub(crate) use candidates::in_order;
+pub(crate) use rank::Vocabulary;
+pub(crate) use suggest::has_all;
 
 /// How much longer than it took to count the vocabulary nothing is counted again.
 const VOCABULARY_REST: u32 = 200;
@@ -56,12 +63,21 @@ struct Inner {
 struct Writer {
     /// None after it has failed.
     index: Option<IndexWriter>,
+    pending: Pending,
     next_count: Instant,
 }
 
+/// What was written and is not committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Changes,
+    Rebuild,
+}
+
 impl Embedded {
-    /// The index in `directory`, which is made where there is none; another process that has it too gets one of its own. Damaged files, or those of another version, are thrown away: then the
-    /// index is empty and at no place.
+    /// The index in `directory`, which is made where there is none; another process that has it too gets one of its own. Damaged files,
+    /// or those of another version, are thrown away: then the index is empty and at no place.
     ///
     /// # Errors
     /// The directory can't be written.
@@ -75,7 +91,7 @@ impl Embedded {
             fields,
             index,
             reader,
-            writer: Mutex::new(Writer { index: Some(writer), next_count: Instant::now() }),
+            writer: Mutex::new(Writer { index: Some(writer), pending: Pending::Nothing, next_count: Instant::now() }),
             place: RwLock::new(place),
             vocabulary: RwLock::new(vocabulary),
             _lock: lock,
@@ -103,54 +119,50 @@ impl Index for Embedded {
         std::future::ready(Ok(place)).boxed()
     }
 
-    fn apply(&self, changes: Changes, place: Place) -> BoxFuture<'_, Result<(), Error>> {
-        if changes.documents.is_empty() && changes.removed.is_empty() && self.0.place.read().is_some() {
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn take(&self, changes: Changes) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
+        self.apart(move |inner| {
+            inner.write(Pending::Changes, |writer| {
+                for sku in &changes.removed {
+                    writer.delete_term(inner.fields.key(sku));
+                }
+                inner.add(writer, &changes.documents)
+            })?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn reach(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
+        if self.0.writer.lock().pending == Pending::Nothing && self.0.place.read().is_some() {
             // What comes after an older place that is in the files is taken in again, which changes nothing.
             *self.0.place.write() = Some(place);
             return std::future::ready(Ok(())).boxed();
         }
-        self.apart(move |inner| {
-            inner.write(|writer| {
-                for sku in &changes.removed {
-                    writer.delete_term(inner.fields.key(sku));
-                }
-                for document in &changes.documents {
-                    writer.delete_term(inner.fields.key(&document.sku));
-                    writer.add_document(inner.fields.document(document))?;
-                }
-                commit(writer, place)
-            })?;
-            inner.show(place)
-        })
+        self.apart(move |inner| inner.commit(Pending::Changes, place))
     }
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.apart(|inner| {
-            inner.write(|writer| {
-                writer.rollback()?;
+            inner.write(Pending::Nothing, |_| Ok(()))?;
+            inner.write(Pending::Rebuild, |writer| {
                 writer.delete_all_documents()?;
                 Ok(())
             })
         })
     }
 
-    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<(), Error>> {
+    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
         self.apart(move |inner| {
-            inner.write(|writer| {
-                for document in &documents {
-                    writer.delete_term(inner.fields.key(&document.sku));
-                    writer.add_document(inner.fields.document(document))?;
-                }
-                Ok(())
-            })
+            inner.write(Pending::Rebuild, |writer| inner.add(writer, &documents))?;
+            Ok(Vec::new())
         })
     }
 
     fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
-        self.apart(move |inner| {
-            inner.write(|writer| commit(writer, place))?;
-            inner.show(place)
-        })
+        self.apart(move |inner| inner.commit(Pending::Rebuild, place))
     }
 
     fn search<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Error>> {
@@ -167,27 +179,44 @@ impl Index for Embedded {
     }
 }
 
-fn commit(writer: &mut IndexWriter, place: Place) -> Result<(), Error> {
-    let mut prepared = writer.prepare_commit()?;
-    prepared.set_payload(&Payload::text(place));
-    prepared.commit()?;
-    Ok(())
-}
-
 impl Inner {
-    /// Lets `work` write. A writer that has failed is made anew the next time: what it had not committed is lost, and its caller told.
-    fn write(&self, work: impl FnOnce(&mut IndexWriter) -> Result<(), Error>) -> Result<(), Error> {
+    /// Lets `work` write what is committed later together with what is pending; what is pending of another kind was broken off, and goes. A
+    /// writer that has failed is made anew the next time: what it had not committed is lost, and its caller told.
+    fn write(&self, kind: Pending, work: impl FnOnce(&mut IndexWriter) -> Result<(), Error>) -> Result<(), Error> {
         let mut writer = self.writer.lock();
         let mut index = match writer.index.take() {
             Some(index) => index,
             None => files::writer(&self.index)?,
         };
-        let worked = work(&mut index);
+        let is_other = std::mem::replace(&mut writer.pending, kind) != kind;
+        let worked = if is_other { index.rollback().map(|_| ()).map_err(Error::from) } else { Ok(()) }.and_then(|()| work(&mut index));
         match worked {
             Ok(()) => writer.index = Some(index),
-            Err(_) => drop(index),
+            Err(_) => {
+                drop(index);
+                writer.pending = Pending::Nothing;
+            }
         }
         worked
+    }
+
+    fn add(&self, writer: &mut IndexWriter, documents: &[Document]) -> Result<(), Error> {
+        for document in documents {
+            writer.delete_term(self.fields.key(&document.sku));
+            writer.add_document(self.fields.document(document))?;
+        }
+        Ok(())
+    }
+
+    fn commit(&self, kind: Pending, place: Place) -> Result<(), Error> {
+        self.write(kind, |writer| {
+            let mut prepared = writer.prepare_commit()?;
+            prepared.set_payload(&Payload::text(place));
+            prepared.commit()?;
+            Ok(())
+        })?;
+        self.writer.lock().pending = Pending::Nothing;
+        self.show(place)
     }
 
     /// Has what is committed found from now on.
@@ -213,7 +242,7 @@ impl Inner {
             false => Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?),
         };
         let mut matched = match &slots {
-            Some(slots) => matching::matching(&searcher, slots)?,
+            Some(slots) => matching::matching(&searcher, slots, &Statistics::Index)?,
             None => matching::everything(&searcher),
         };
         if request.sort != Sort::Relevance && matched.iter().flatten().any(|found| found.is_full) {

@@ -1,12 +1,12 @@
 //! Filters and facets: which of what was found stays, and how often each value occurs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use event_schemas::{Currency, Money};
 use rust_decimal::Decimal;
 use tantivy::{
     DocId, Searcher, SegmentReader, Term,
-    columnar::{Column, StrColumn},
+    columnar::Column,
     schema::{Field, IndexRecordOption},
 };
 
@@ -67,7 +67,7 @@ pub fn narrow(searcher: &Searcher, fields: &Fields, request: &Request, matched: 
     let dimensions = dimensions(fields, &request.filters);
     let mut counts: Vec<HashMap<String, u64>> = vec![HashMap::new(); request.facets.len()];
     let mut narrowed = Narrowed::default();
-    let (mut least, mut greatest): (Option<(i64, String)>, Option<(i64, String)>) = (None, None);
+    let (mut range, mut currencies): (Option<(i64, i64)>, BTreeSet<String>) = (None, BTreeSet::new());
     for (segment, matched) in searcher.segment_readers().iter().zip(matched) {
         let missed = missed(segment, &dimensions, &matched)?;
         for (facet, counts) in request.facets.iter().zip(&mut counts) {
@@ -76,10 +76,13 @@ pub fn narrow(searcher: &Searcher, fields: &Fields, request: &Request, matched: 
             count(segment, facet, docs, counts)?;
         }
         let kept: Vec<Matched> = matched.into_iter().zip(missed).filter(|(_, missed)| *missed == 0).map(|(found, _)| found).collect();
-        prices(segment, &kept, &mut least, &mut greatest)?;
+        range = prices(segment, &kept)?.into_iter().chain(range).reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
+        add_currencies(segment, &kept, &mut currencies)?;
         narrowed.matched.push(kept);
     }
-    narrowed.price = least.zip(greatest).and_then(|(least, greatest)| Some((money(&least)?, money(&greatest)?)));
+    if let (Some((least, greatest)), Some(code), 1) = (range, currencies.first(), currencies.len()) {
+        narrowed.price = money(least, code).zip(money(greatest, code));
+    }
     narrowed.facets = request.facets.iter().zip(counts).map(|(name, counts)| facet(name, counts)).collect();
     Ok(narrowed)
 }
@@ -190,39 +193,28 @@ fn facet(name: &FacetName, counts: HashMap<String, u64>) -> Facet {
     Facet { name: name.to_string(), values }
 }
 
-fn prices(
-    segment: &SegmentReader,
-    kept: &[Matched],
-    least: &mut Option<(i64, String)>,
-    greatest: &mut Option<(i64, String)>,
-) -> Result<(), Error> {
+/// The least and the greatest of `kept`, in millionths.
+fn prices(segment: &SegmentReader, kept: &[Matched]) -> Result<Option<(i64, i64)>, Error> {
     let column: Column<i64> = segment.fast_fields().i64("price")?;
-    let priced = || kept.iter().filter_map(|found| Some((column.first(found.doc)?, found.doc)));
-    let Some(currencies) = segment.fast_fields().str("currency")? else { return Ok(()) };
-    if let Some((price, doc)) = priced().min()
-        && least.as_ref().is_none_or(|(known, _)| price < *known)
-    {
-        *least = Some((price, currency(&currencies, doc)?));
-    }
-    if let Some((price, doc)) = priced().max()
-        && greatest.as_ref().is_none_or(|(known, _)| price > *known)
-    {
-        *greatest = Some((price, currency(&currencies, doc)?));
+    let prices = kept.iter().filter_map(|found| column.first(found.doc)).map(|price| (price, price));
+    Ok(prices.reduce(|(a, b), (c, d)| (a.min(c), b.max(d))))
+}
+
+fn add_currencies(segment: &SegmentReader, kept: &[Matched], currencies: &mut BTreeSet<String>) -> Result<(), Error> {
+    let Some(column) = segment.fast_fields().str("currency")? else { return Ok(()) };
+    let ords: BTreeSet<u64> = kept.iter().filter_map(|found| column.term_ords(found.doc).next()).collect();
+    let mut text = String::new();
+    for ord in ords {
+        if column.ord_to_str(ord, &mut text)? {
+            currencies.insert(text.clone());
+        }
     }
     Ok(())
 }
 
-fn currency(column: &StrColumn, doc: DocId) -> Result<String, Error> {
-    let mut text = String::new();
-    if let Some(ord) = column.term_ords(doc).next() {
-        column.ord_to_str(ord, &mut text)?;
-    }
-    Ok(text)
-}
-
-fn money((micros, currency): &(i64, String)) -> Option<Money> {
-    let currency: Currency = currency.parse().ok()?;
-    let mut amount = Decimal::new(*micros, 6).normalize();
+fn money(micros: i64, code: &str) -> Option<Money> {
+    let currency: Currency = code.parse().ok()?;
+    let mut amount = Decimal::new(micros, 6).normalize();
     if amount.scale() < currency.minor_digits() {
         amount.rescale(currency.minor_digits());
     }

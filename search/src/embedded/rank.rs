@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use tantivy::{Searcher, SegmentReader, columnar::Column};
 
 use super::{
-    fields::{Fields, SINGULAR},
+    fields::{Fields, BASE},
     matching::{Matched, idf},
     slots::Slots,
 };
-use crate::{Error, query::Sort, text};
+use crate::{Document, Error, query::Sort, text};
 
 /// How much it counts that a title says nothing else than what was asked for, against that all that was asked for is found.
 const TITLE_COVERED: f32 = 0.6;
@@ -38,9 +38,9 @@ impl Vocabulary {
                 let mut stream = index.terms().stream()?;
                 while let Some((term, info)) = stream.next() {
                     let Ok(term) = std::str::from_utf8(term) else { continue };
-                    // A plural is counted by the singular that is indexed with it.
-                    if text::singular(term) == term {
-                        *of_field.entry(text::number(term.trim_start_matches(SINGULAR))).or_default() += info.doc_freq;
+                    // A form is counted by what it is a form of, which is indexed with it.
+                    if text::base(term) == term {
+                        *of_field.entry(text::number(term.trim_start_matches(BASE))).or_default() += info.doc_freq;
                     }
                 }
             }
@@ -52,7 +52,32 @@ impl Vocabulary {
         Ok(Self { documents: searcher.num_docs(), frequencies })
     }
 
-    fn weight(&self, word: u64) -> f32 {
+    /// Counts `documents` in, and what neighbours in their titles are when they are run together.
+    pub fn count<'a>(&mut self, documents: impl Iterator<Item = &'a Document>) {
+        for document in documents {
+            let texts = [&document.title, &document.description].into_iter().chain(&document.brand);
+            let mut words: HashSet<u64> = texts.flat_map(|text| text::words(text)).map(|word| text::number(&text::base(&word.text))).collect();
+            let title: Vec<String> = text::words(&document.title).map(|word| word.text).collect();
+            words.extend(text::joined(&title).map(|(_, joined)| text::number(&joined)));
+            for word in words {
+                *self.frequencies.entry(word).or_default() += 1;
+            }
+            self.documents += 1;
+        }
+    }
+
+    /// In how many products `word` is.
+    pub fn frequency(&self, word: &str) -> u32 {
+        self.frequencies.get(&text::number(word)).copied().unwrap_or_default()
+    }
+
+    /// How telling it is that one of `words` is there.
+    pub fn weight_of_any(&self, words: impl Iterator<Item = u64>) -> f32 {
+        let most = words.map(|word| self.frequencies.get(&word).copied().unwrap_or_default()).max().unwrap_or_default();
+        idf(self.documents, most.into())
+    }
+
+    pub fn weight(&self, word: u64) -> f32 {
         idf(self.documents, self.frequencies.get(&word).copied().unwrap_or(0).into())
     }
 }
@@ -133,6 +158,7 @@ impl Keys<'_> {
 struct Titles<'a> {
     words: Column<u64>,
     pairs: Column<u64>,
+    makers: Column<u64>,
     numbers: HashMap<u64, f32>,
     asked_pairs: HashSet<u64>,
     asked_words: HashSet<u64>,
@@ -149,6 +175,7 @@ impl<'a> Titles<'a> {
         Ok(Self {
             words: segment.fast_fields().u64("title_words")?,
             pairs: segment.fast_fields().u64("title_pairs")?,
+            makers: segment.fast_fields().u64("maker_words")?,
             numbers,
             asked_pairs: slots.pairs.iter().copied().collect(),
             asked_words: slots.singles.iter().copied().collect(),
@@ -160,6 +187,7 @@ impl<'a> Titles<'a> {
     fn score(&self, doc: u32) -> f32 {
         let words: Vec<u64> = self.words.values_for_doc(doc).collect();
         let pairs: Vec<u64> = self.pairs.values_for_doc(doc).collect();
+        let makers: Vec<u64> = self.makers.values_for_doc(doc).collect();
         let is_joined = |at: usize| pairs.get(at).is_some_and(|pair| self.asked_words.contains(pair));
         let (mut all, mut asked) = (0.0, 0.0);
         let mut together: HashSet<u64> = HashSet::new();
@@ -169,8 +197,11 @@ impl<'a> Titles<'a> {
             if words[..at].contains(word) {
                 continue;
             }
-            let weight = self.vocabulary.weight(*word);
             let worth = if is_joined(at) || at > 0 && is_joined(at - 1) { 1.0 } else { self.worth(*word) };
+            if worth == 0.0 && makers.contains(word) {
+                continue; // a title that names its maker says no more than one that does not
+            }
+            let weight = self.vocabulary.weight(*word);
             all += weight;
             asked += weight * worth;
         }

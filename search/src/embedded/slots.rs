@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tantivy::{Searcher, Term, query::FuzzyTermQuery, schema::Field};
 
-use super::fields::{Fields, SINGULAR, Source};
+use super::fields::{Fields, BASE, Source};
 use crate::{Error, query::Words, text};
 
 /// The most words that one beginning stands for: the most frequent ones.
@@ -22,7 +22,7 @@ const SHORTEST_ABBREVIATION: usize = 3;
 const LONGEST_YEAR: usize = 4;
 
 /// How much a word is worth that is not the one that was typed.
-const SINGULAR_WORTH: f32 = 0.97;
+const BASE_WORTH: f32 = 0.97;
 const JOINED_WORTH: f32 = 0.97;
 const COMPLETED_WORTH: f32 = 0.85;
 const CORRECTED_WORTH: [f32; 3] = [1.0, 0.75, 0.55];
@@ -46,6 +46,8 @@ pub struct Slot {
     /// In how many documents an unfinished word is as it was typed: how telling it is must not depend on how many others it begins. 0 where it
     /// is a beginning and nothing else.
     pub frequency: u64,
+    /// Whether it was typed in brackets.
+    pub is_aside: bool,
 }
 
 /// The slots of a query.
@@ -73,13 +75,13 @@ pub fn of(searcher: &Searcher, fields: &Fields, sources: &[Source], words: &Word
     let mut first_of: HashMap<String, usize> = HashMap::new();
     let mut place = Vec::with_capacity(list.len());
     for (at, word) in list.iter().enumerate() {
-        let first = *first_of.entry(text::singular(word).into_owned()).or_insert(at);
+        let first = *first_of.entry(text::base(word).into_owned()).or_insert(at);
         place.push(first);
         if first != at {
             continue;
         }
         let unfinished = words.unfinished().filter(|_| at + 1 == list.len());
-        let mut slot = Slot::default();
+        let mut slot = Slot { is_aside: words.is_aside(at), ..Slot::default() };
         dictionary.add_word(&mut slot, word, unfinished.is_some())?;
         slots.insert(at, slot);
     }
@@ -110,7 +112,7 @@ impl Slot {
 
 impl Dictionary<'_> {
     fn add_word(&self, slot: &mut Slot, word: &str, is_unfinished: bool) -> Result<(), Error> {
-        let one = text::singular(word);
+        let one = text::base(word);
         slot.matches_in_title(&one, 1.0);
         let (mut many, mut most) = (0, 0);
         for source in self.sources.iter().filter(|source| !self.is_mistaken(source.field, word)) {
@@ -122,9 +124,9 @@ impl Dictionary<'_> {
                 Ok(())
             };
             add(word, 1.0)?;
-            add(&format!("{SINGULAR}{one}"), SINGULAR_WORTH)?;
+            add(&format!("{BASE}{one}"), BASE_WORTH)?;
             if one != word {
-                add(&one, SINGULAR_WORTH)?;
+                add(&one, BASE_WORTH)?;
             }
             many += here;
             most = here.max(most);
@@ -172,7 +174,7 @@ impl Dictionary<'_> {
             found.truncate(MOST_COMPLETIONS);
             is_any |= !found.is_empty();
             for (_, term) in found {
-                slot.matches_in_title(&text::singular(&term), worth);
+                slot.matches_in_title(&text::base(&term), worth);
                 slot.variants.push(Variant { term: Term::from_field_text(source.field, &term), worth: worth * source.weight, is_weak });
             }
         }
@@ -207,7 +209,7 @@ impl Dictionary<'_> {
             corrections.truncate(MOST_CORRECTIONS);
             for (edits, _, term) in &corrections {
                 let worth = CORRECTED_WORTH.get(*edits).copied().unwrap_or_default();
-                slot.matches_in_title(&text::singular(term), worth);
+                slot.matches_in_title(&text::base(term), worth);
                 for source in &self.sources {
                     slot.add(Term::from_field_text(source.field, term), worth * source.weight);
                 }
@@ -226,7 +228,7 @@ impl Dictionary<'_> {
             let index = segment.inverted_index(field)?;
             let mut stream = index.terms().search(query.automaton()?).into_stream()?;
             while let Some((term, info)) = stream.next() {
-                if let Ok(term) = std::str::from_utf8(term).map(|term| term.trim_start_matches(SINGULAR)) {
+                if let Ok(term) = std::str::from_utf8(term).map(|term| term.trim_start_matches(BASE)) {
                     *found.entry(term.to_owned()).or_default() += u64::from(info.doc_freq);
                 }
             }

@@ -9,7 +9,7 @@ use tantivy::{
 
 use super::{
     fields::{Fields, SEPARATOR, Source},
-    matching::{Matched, matching},
+    matching::{Matched, Statistics, matching},
     rank::{Vocabulary, ranked},
     slots,
 };
@@ -64,7 +64,7 @@ fn source(field: Field) -> Source {
 /// The documents that have every word in `field`.
 fn found(searcher: &Searcher, fields: &Fields, field: Field, words: &Words) -> Result<Vec<Vec<Matched>>, Error> {
     let slots = slots::of(searcher, fields, &[source(field)], words)?;
-    let mut matched = matching(searcher, &slots)?;
+    let mut matched = matching(searcher, &slots, &Statistics::Index)?;
     matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
     Ok(matched)
 }
@@ -90,13 +90,13 @@ fn named(searcher: &Searcher, found: &[Vec<Matched>], column: &str) -> Result<Ve
 }
 
 /// Whether a name is meant: a document may have a word in one of its categories and be in others besides.
-fn has_all(words: &Words, name: &str) -> bool {
-    use crate::text::{distance, singular, typos, words as cut};
+pub(crate) fn has_all(words: &Words, name: &str) -> bool {
+    use crate::text::{base, distance, typos, words as cut};
     let of_name: Vec<String> = cut(name).map(|word| word.text).collect();
     words.list().iter().all(|asked| {
         of_name.iter().any(|word| {
             let typos = usize::from(typos(asked));
-            singular(word) == singular(asked)
+            base(word) == base(asked)
                 || words.unfinished() == Some(asked) && word.starts_with(asked.as_str())
                 || typos > 0 && distance(asked, word, typos).is_some()
         })

@@ -179,7 +179,7 @@ impl Request {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let Self { words, filters, sort, .. } = self;
-        text::number(&format!("{:?} {filters:?} {sort:?}", words.list()))
+        text::number(&format!("{words:?} {filters:?} {sort:?}"))
     }
 }
 

@@ -9,6 +9,7 @@ pub const MOST_WORDS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Words {
     list: Vec<String>,
+    asides: Vec<bool>,
     is_unfinished: bool,
 }
 
@@ -18,13 +19,20 @@ impl Words {
     pub fn of(text: &str) -> Self {
         let words: Vec<text::Word> = text::words(text).take(MOST_WORDS).collect();
         let is_unfinished = words.last().is_some_and(|last| last.range.end == text.len());
-        Self { list: words.into_iter().map(|word| word.text).collect(), is_unfinished }
+        let asides = words.iter().map(|word| word.is_aside).collect();
+        Self { list: words.into_iter().map(|word| word.text).collect(), asides, is_unfinished }
     }
 
     /// One after the other, as they were typed.
     #[must_use]
     pub fn list(&self) -> &[String] {
         &self.list
+    }
+
+    /// Whether the word at `at` is in brackets, and with everything else that was typed a remark.
+    #[must_use]
+    pub fn is_aside(&self, at: usize) -> bool {
+        self.asides.get(at).is_some_and(|is_aside| *is_aside) && !self.asides.iter().all(|is_aside| *is_aside)
     }
 
     /// Whether nothing was asked for.

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use search::{Changes, Embedded, Index};
 use tempfile::tempdir;
 
-use crate::shop::{at, fill, found, product};
+use crate::shop::{at, change, fill, found, product};
 
 fn open(folder: &Path) -> Arc<dyn Index> {
     Arc::new(Embedded::open(folder).expect("an index"))
@@ -60,7 +60,7 @@ async fn damaged_files_are_thrown_away() {
             } else {
                 assert_eq!(found(&index, "kettle").await.len(), 0, "{file:?}");
             }
-            index.apply(Changes { documents: vec![product("9", "Pan")], removed: Vec::new() }, at(2)).await.expect("applied");
+            change(&index, Changes { documents: vec![product("9", "Pan")], removed: Vec::new() }, 2).await;
             assert_eq!(found(&index, "pan").await, ["9"]);
         }
     }

@@ -48,9 +48,20 @@ pub fn at(position: i64) -> Place {
     Place { position, ..Place::default() }
 }
 
-/// Puts `documents` into `index`.
+/// Puts `documents` into `index`, which is made with them where there is none yet.
 pub async fn fill(index: &Arc<dyn Index>, documents: Vec<Document>) {
-    index.apply(Changes { documents, removed: Vec::new() }, at(1)).await.expect("applied");
+    if index.place().await.expect("a place").is_some() {
+        return change(index, Changes { documents, removed: Vec::new() }, 1).await;
+    }
+    index.begin_rebuild().await.expect("begun");
+    assert_eq!(index.rebuild(documents).await.expect("added"), []);
+    index.finish_rebuild(at(1)).await.expect("finished");
+}
+
+/// Makes `changes` to `index`, which comes to `position` by them.
+pub async fn change(index: &Arc<dyn Index>, changes: Changes, position: i64) {
+    assert_eq!(index.take(changes).await.expect("taken"), []);
+    index.reach(at(position)).await.expect("reached");
 }
 
 pub fn asking(text: &str) -> Request {

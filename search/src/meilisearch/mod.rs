@@ -1,0 +1,97 @@
+//! An index of a Meilisearch server, by its own client.
+//!
+//! - `settings`, `record`, `key`: what it is told and given, and names that it takes
+//! - `server`: requests with limits, tasks
+//! - `keeping`: documents in, rebuilds beside the index in use
+//! - `asked`: a request in its terms; `vocabulary`: how frequent words are; `answering`: what it finds, in our order
+//!
+//! Meilisearch finds, narrows, counts and sorts. How well its first hundred match is told here, by the rules of the embedded index: its own
+//! rules know nothing of what a title says besides.
+
+mod answering;
+mod asked;
+mod keeping;
+mod key;
+mod record;
+mod server;
+mod settings;
+mod vocabulary;
+
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::Mutex;
+
+use crate::{Answer, Changes, Document, Error, Index, Place, Refused, Request, Suggestion};
+use keeping::Rebuild;
+use server::Server;
+use vocabulary::Counted;
+
+pub use server::Settings;
+
+/// The shape of what is in the index. Raise it with every change of the settings or the records: an index of another shape is filled anew.
+const SHAPE: u32 = 1;
+
+/// The index.
+pub struct Meilisearch {
+    server: Server,
+    index: String,
+    rebuild: Mutex<Option<Rebuild>>,
+    counted: Counted,
+}
+
+impl Meilisearch {
+    /// The index that `settings` name. The server need not be up.
+    ///
+    /// # Errors
+    /// [`Error::Settings`].
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let server = Server::new(settings)?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if settings.index.is_empty() || settings.index.len() > 200 || !settings.index.chars().all(is_name) {
+            let wrong = format!("the index {:?} must be named by 1 to 200 letters, digits, - and _", settings.index);
+            return Err(Error::Settings(wrong));
+        }
+        Ok(Self { server, index: settings.index.clone(), rebuild: Mutex::new(None), counted: Counted::default() })
+    }
+}
+
+impl Index for Meilisearch {
+    fn name(&self) -> &'static str {
+        "meilisearch"
+    }
+
+    fn place(&self) -> BoxFuture<'_, Result<Option<Place>, Error>> {
+        self.kept_place().boxed()
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.put_in_order().boxed()
+    }
+
+    fn take(&self, changes: Changes) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
+        self.take_changes(changes).boxed()
+    }
+
+    fn reach(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
+        async move { self.put_place(&self.index, place).await }.boxed()
+    }
+
+    fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.begin().boxed()
+    }
+
+    fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
+        async move { self.add(&documents).await }.boxed()
+    }
+
+    fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
+        self.finish(place).boxed()
+    }
+
+    fn search<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Error>> {
+        self.answer(request).boxed()
+    }
+
+    fn suggest<'a>(&'a self, text: &'a str, most: usize) -> BoxFuture<'a, Result<Vec<Suggestion>, Error>> {
+        self.suggestions(text, most).boxed()
+    }
+}
