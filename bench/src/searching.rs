@@ -106,7 +106,11 @@ async fn change(index: Arc<dyn Index>, words: Arc<Vocabulary>, seed: u32) {
         ticks.tick().await;
         let one = |_| words.product(random.below(PRODUCTS), 1);
         let documents = (0..CHANGES_PER_SECOND / COMMITS_PER_SECOND).map(one).collect();
-        if let Err(error) = index.apply(Changes { documents, removed: Vec::new() }, Place::default()).await {
+        let changed = async {
+            index.take(Changes { documents, removed: Vec::new() }).await?;
+            index.reach(Place::default()).await
+        };
+        if let Err(error) = changed.await {
             eprintln!("bench: a change was not taken: {error}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
+use ::search::Index;
 use command_api::{Shop, payment_gateway, process};
 use event_store::{
     EventStore,
@@ -10,7 +11,7 @@ use event_store::{
 use projections::Projection;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Location, database::Database, import::progress};
+use crate::{Location, database::Database, import::progress, search};
 
 /// The most parked streams that are listed of a consumer.
 const MOST_PARKED: i64 = 1_000;
@@ -20,6 +21,8 @@ const MOST_PARKED: i64 = 1_000;
 pub struct Options {
     #[command(flatten)]
     location: Location,
+    #[command(flatten)]
+    search: search::Options,
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -52,17 +55,17 @@ enum Action {
 /// Does what `options` say.
 pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let database = Database::existing(&options.location).await?;
-    let done = act(&database, options.action.unwrap_or(Action::List)).await;
+    let done = act(&database, &options.search, options.action.unwrap_or(Action::List)).await;
     database.close().await;
     done
 }
 
-async fn act(database: &Database, action: Action) -> Result<(), Box<dyn Error>> {
+async fn act(database: &Database, search: &search::Options, action: Action) -> Result<(), Box<dyn Error>> {
     match action {
         Action::List => list(database).await,
         Action::Rebuild { name } => rebuild(&database.log().await?, &named(&name)?).await,
-        Action::Retry { name, stream } => mend(&database.log().await?, &name, &stream, Mending::Retry).await,
-        Action::Skip { name, stream } => mend(&database.log().await?, &name, &stream, Mending::Skip).await,
+        Action::Retry { name, stream } => mend(&database.log().await?, search, &name, &stream, Mending::Retry).await,
+        Action::Skip { name, stream } => mend(&database.log().await?, search, &name, &stream, Mending::Skip).await,
     }
 }
 
@@ -123,14 +126,18 @@ async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result
     Ok(())
 }
 
-async fn mend(store: &EventStore, name: &str, stream: &str, how: Mending) -> Result<(), Box<dyn Error>> {
+async fn mend(store: &EventStore, search: &search::Options, name: &str, stream: &str, how: Mending) -> Result<(), Box<dyn Error>> {
     let shop = || Shop::new(store.clone(), command_api::Settings::default());
     let Mended { events, parked_again } = match name {
         process::NAME => process::mend(&shop(), stream, how).await?,
         payment_gateway::worker::NAME => payment_gateway::worker::mend(&shop(), stream, how).await?,
+        search::NAME => {
+            let index = search.meilisearch()?;
+            search::mend(index.as_ref().map(|index| index as &dyn Index), store.pool(), stream, how).await?
+        }
         name => {
-            let projection =
-                named(name).map_err(|unknown| format!("{unknown}; besides {} and {}", process::NAME, payment_gateway::worker::NAME))?;
+            let others = [process::NAME, payment_gateway::worker::NAME, search::NAME].join(", ");
+            let projection = named(name).map_err(|unknown| format!("{unknown}; besides {others}"))?;
             projections::mend::mend(store, &*projection, stream, how).await?
         }
     };

@@ -25,6 +25,7 @@ use crate::{
     Location,
     database::{self, Database},
     import, kafka, postgres,
+    search::{self, Search},
 };
 use operations::Health;
 pub use roles::{Kafka, Role, start as start_roles};
@@ -50,6 +51,8 @@ pub struct Options {
     demo: bool,
     #[command(flatten)]
     kafka: kafka::Options,
+    #[command(flatten)]
+    search: search::Options,
     /// How long a payment may take before its order is cancelled, in seconds.
     #[arg(long, env = "MERX_PAYMENT_DEADLINE_S", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400 * 30))]
     payment_deadline_s: i64,
@@ -88,8 +91,8 @@ pub enum Error {
     #[error("the events can't be described: {0}")]
     Description(#[from] serde_json::Error),
     /// The search index can't be made.
-    #[error("the search index can't be made in the data directory: {0}")]
-    Search(#[from] search::Error),
+    #[error("the search index can't be had: {0}")]
+    Search(#[from] ::search::Error),
     /// The operating system does not let us hear signals, or the listener failed.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -131,16 +134,16 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let reads = read_pool(&database.pool).await?;
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
-    let mut queries = Queries::new(store.clone(), reads.clone());
+    let search = Search::open(&options.search, &options.location.data_dir, roles)?;
+    let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index));
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
     let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();
-    roles::start(roles, &shop, Uuid::now_v7(), kafka.as_ref(), &stopping, &mut workers);
-    if roles.contains(&Role::QueryApi) {
-        let index = crate::search::open(&options.location.data_dir)?;
-        queries = queries.with_search(index.clone());
-        workers.spawn(crate::search::run(index, reads.clone(), stopping.clone()));
+    let holder = Uuid::now_v7();
+    roles::start(roles, &shop, holder, kafka.as_ref(), &stopping, &mut workers);
+    if let Some(search) = &search {
+        search.keep(roles, &database.pool, holder, &stopping, &mut workers).await.map_err(Error::Reads)?;
     }
     let local = listener.local_addr()?;
     let listener = listener.tap_io(|connection| {

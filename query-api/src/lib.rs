@@ -49,15 +49,9 @@ impl Queries {
     /// Reads history from `store`, and read models through `reads` (the store's own pool, or one apart, so that slow reads never keep
     /// appends waiting).
     #[must_use]
-    pub fn new(store: EventStore, reads: PgPool) -> Self {
+    pub fn new(store: EventStore, reads: PgPool, search: Option<Arc<dyn Index>>) -> Self {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
-        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search: None }
-    }
-
-    /// Searches in `index`. Without one search alone is unavailable.
-    #[must_use]
-    pub fn with_search(self, index: Arc<dyn Index>) -> Self {
-        Self { search: Some(index), ..self }
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search }
     }
 
     /// Answers every long poll at once, now and from now on: call it when the server begins to stop.

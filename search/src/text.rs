@@ -249,7 +249,15 @@ mod tests {
 
     #[test]
     fn plurals_become_singular_versions_numbers_and_nothing_else_does() {
-        let pairs = [("v8", "8"), ("mugs", "mug"), ("berries", "berry"), ("boxes", "box"), ("dishes", "dish"), ("glasses", "glass"), ("games", "game")];
+        let pairs = [
+            ("v8", "8"),
+            ("mugs", "mug"),
+            ("berries", "berry"),
+            ("boxes", "box"),
+            ("dishes", "dish"),
+            ("glasses", "glass"),
+            ("games", "game"),
+        ];
         for (plural, one) in pairs {
             assert_eq!(base(plural), one);
         }

@@ -13,6 +13,7 @@ use crate::{
     client::Client,
     database::{Database, skipped},
     kafka,
+    search::double::Double,
     server::{Launch, Server, merx},
     shop::{buy, money, product, room_for, settled, stock_becomes, unique},
 };
@@ -157,8 +158,8 @@ fn role(service: &Service) -> String {
     role.clone()
 }
 
-/// What a container of this service would be, as a process: with its variables, but for where Postgres and Kafka are.
-fn launch(service: &Service, services: &[Service], database: &Database, brokers: &str, prefix: &str) -> Launch {
+/// What a container of this service would be, as a process: with its variables, but for where Postgres, Kafka and Meilisearch are.
+fn launch(service: &Service, services: &[Service], database: &Database, brokers: &str, prefix: &str, meilisearch: &str) -> Launch {
     let postgres = &service_environment(services, "postgres");
     let url =
         format!("postgres://{}:{}@postgres:5432/{}", postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"], postgres["POSTGRES_DB"]);
@@ -174,6 +175,10 @@ fn launch(service: &Service, services: &[Service], database: &Database, brokers:
             "KAFKA_BROKERS" => {
                 assert_eq!(value, advertised, "{}", service.name);
                 brokers
+            }
+            "MEILI_URL" => {
+                assert_eq!(value, "http://meilisearch:7700", "{}", service.name);
+                meilisearch
             }
             _ => value,
         };
@@ -194,9 +199,10 @@ async fn the_same_roles_as_processes_with_the_same_variables_sell_something() {
     let _room = room_for(4).await;
     let (services, prefix) = (services(), unique("compose"));
     let of_merx = services.iter().filter(|service| service.image == "merx");
+    let meilisearch = Double::start().await;
     // At once, on an empty database, as compose starts them.
     let starting = of_merx.flat_map(|service| {
-        let launch = launch(service, &services, &database, &brokers, &prefix);
+        let launch = launch(service, &services, &database, &brokers, &prefix, &meilisearch.url);
         (0..service.replicas).map(move |_| {
             let (role, launch) = (role(service), launch.clone());
             async move { (role, Server::start(launch).await) }
@@ -218,6 +224,9 @@ async fn the_same_roles_as_processes_with_the_same_variables_sell_something() {
         stock_becomes(client, &sku, 3, 0).await;
     }
     writes[0].get(&path).await.expect(404);
+    for client in &reads {
+        assert_eq!(client.get_at("/v1/search?q=product", answer.position()).await.expect(200)["total"], 1);
+    }
     // It went over Kafka.
     let own: Vec<_> = kafka::everything(&brokers, &prefix).await.into_iter().filter(|message| message.key.ends_with(&order)).collect();
     let of_topic = |category: &str| -> Vec<&str> {

@@ -1,17 +1,24 @@
 //! The rows of search into its index: what has changed, every few milliseconds; all of it where the rows were made anew or the index is empty.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use metrics::{counter, gauge, histogram};
-use search::{Changes, Document, Index, Place};
+use search::{Changes, Document, Index, Place, Refused};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::rows::{self, Row};
+use super::{
+    rows::{self, Row},
+    shared,
+};
 
-/// How often it is looked for changes.
-const PACE: Duration = Duration::from_millis(40);
 /// How long nothing is tried again after a failure.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The most rows of a batch.
@@ -21,31 +28,97 @@ const PAST_ALL_SKUS: &str = "~";
 
 /// Why the index is not brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
+    /// Postgres does not answer.
     #[error("the rows can't be read: {0}")]
     Rows(#[from] sqlx::Error),
+    /// A read model holds something else than what was written.
     #[error("a row can't be read: {0}")]
     Document(#[from] serde_json::Error),
+    /// What was refused can't be parked.
+    #[error(transparent)]
+    Parking(#[from] event_store::Error),
+    /// The index does not take anything, or not in time.
     #[error(transparent)]
     Index(#[from] search::Error),
 }
 
-/// Keeps `index` up to date with what the projection `search` writes, until `stopping`.
+/// Where it is noted how far the index is, and what it refuses.
+pub enum Ledger {
+    /// Nowhere: the index is this process's own, and takes everything.
+    Own,
+    /// In Postgres. The flag is up while something was sent that the index has not come to yet.
+    Shared(Arc<AtomicBool>),
+}
+
+impl Ledger {
+    /// How often it is looked for changes. Another server is asked less often than one's own files.
+    fn pace(&self) -> Duration {
+        match self {
+            Self::Own => Duration::from_millis(40),
+            Self::Shared(_) => Duration::from_millis(150),
+        }
+    }
+
+    fn set_unsettled(&self, is_unsettled: bool) {
+        if let Self::Shared(flag) = self {
+            flag.store(is_unsettled, Ordering::SeqCst);
+        }
+    }
+
+    async fn settle(&self, pool: &PgPool, taken: &[String], refused: &[Refused]) -> Result<(), Error> {
+        if let Self::Shared(_) = self {
+            shared::settle(pool, taken, refused).await?;
+        }
+        Ok(())
+    }
+
+    async fn note(&self, pool: &PgPool, place: Place) -> Result<(), Error> {
+        if let Self::Shared(_) = self {
+            shared::note(pool, place).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_failure(&self, pool: &PgPool, error: &Error) {
+        if let Self::Shared(_) = self
+            && let Err(error) = shared::note_failure(pool, &error.to_string()).await
+        {
+            tracing::debug!(%error, "the failure was not noted");
+        }
+    }
+}
+
+/// Keeps this process's own `index`, until `stopping`.
 pub async fn run(index: Arc<dyn Index>, pool: PgPool, stopping: CancellationToken) {
-    let mut is_failing = false;
+    keep(&*index, &pool, &Ledger::Own, &stopping).await;
+}
+
+/// Keeps `index` up to date with what the projection `search` writes, until `stopping`.
+pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) {
+    let (mut is_failing, mut is_prepared) = (false, false);
     while !stopping.is_cancelled() {
-        let pause = match step(&*index, &pool, &stopping).await {
+        let worked = async {
+            if !is_prepared {
+                index.prepare().await?;
+                is_prepared = true;
+            }
+            step(index, pool, ledger, stopping).await
+        };
+        let pause = match worked.await {
             Ok(()) => {
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(index = index.name(), "the search index is kept again");
                 }
-                PACE
+                ledger.pace()
             }
             Err(error) => {
+                is_prepared = false;
                 counter!("merx_search_index_failures_total", "index" => index.name()).increment(1);
                 if !std::mem::replace(&mut is_failing, true) {
                     tracing::warn!(index = index.name(), %error, "the search index is not up to date; trying again");
                 }
+                ledger.note_failure(pool, &error).await;
                 BACK_OFF
             }
         };
@@ -55,43 +128,54 @@ pub async fn run(index: Arc<dyn Index>, pool: PgPool, stopping: CancellationToke
 }
 
 /// Takes in what there is to take in.
-async fn step(index: &dyn Index, pool: &PgPool, stopping: &CancellationToken) -> Result<(), Error> {
+async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) -> Result<(), Error> {
     // Before the rows: they have at least what is up to here.
     let Some(target) = rows::place(pool).await? else { return Ok(()) };
     match index.place().await? {
-        Some(known) if known.leads_to(target) => {
-            catch_up(index, pool, known, target, stopping).await?;
-        }
-        _ => rebuild(index, pool, target, stopping).await?,
+        Some(known) if known == target => {}
+        Some(known) if known.leads_to(target) => catch_up(index, pool, ledger, (known, target), stopping).await?,
+        _ => rebuild(index, pool, ledger, target, stopping).await?,
     }
+    ledger.note(pool, target).await?;
     measure(index, target);
     Ok(())
 }
 
-async fn catch_up(index: &dyn Index, pool: &PgPool, known: Place, target: Place, stopping: &CancellationToken) -> Result<(), Error> {
+/// The place moves at the end only, since rows of one position may be in two batches, and once all that was refused is parked.
+async fn catch_up(
+    index: &dyn Index,
+    pool: &PgPool,
+    ledger: &Ledger,
+    (known, target): (Place, Place),
+    stopping: &CancellationToken,
+) -> Result<(), Error> {
     let mut after = (known.position, PAST_ALL_SKUS.to_owned());
     loop {
         let began = Instant::now();
-        let rows = if known.position < target.position { rows::changed(pool, &after, BATCH_ROWS).await? } else { Vec::new() };
+        let rows = rows::changed(pool, &after, BATCH_ROWS).await?;
         let is_last = rows.len() < usize::try_from(BATCH_ROWS).unwrap_or(usize::MAX);
         if let Some(last) = rows.last() {
             after = (last.changed_position, last.sku.clone());
-        }
-        let many = rows.len();
-        let changes = changes(pool, rows).await?;
-        // Rows of one position may be in two batches, so that the place moves at the end only.
-        index.apply(changes, if is_last { target } else { known }).await?;
-        if many > 0 {
+            let (many, skus) = (rows.len(), skus(&rows));
+            let changes = changes(pool, rows).await?;
+            ledger.set_unsettled(true);
+            let refused = index.take(changes).await?;
+            ledger.settle(pool, &skus, &refused).await?;
             counter!("merx_search_indexed_total", "index" => index.name()).increment(many as u64);
             histogram!("merx_search_batch_seconds", "index" => index.name()).record(began.elapsed().as_secs_f64());
         }
-        if is_last || stopping.is_cancelled() {
+        if is_last {
+            index.reach(target).await?;
+            ledger.set_unsettled(false);
+            return Ok(());
+        }
+        if stopping.is_cancelled() {
             return Ok(());
         }
     }
 }
 
-async fn rebuild(index: &dyn Index, pool: &PgPool, target: Place, stopping: &CancellationToken) -> Result<(), Error> {
+async fn rebuild(index: &dyn Index, pool: &PgPool, ledger: &Ledger, target: Place, stopping: &CancellationToken) -> Result<(), Error> {
     tracing::debug!(index = index.name(), position = target.position, "the search index is filled anew");
     let began = Instant::now();
     index.begin_rebuild().await?;
@@ -100,21 +184,30 @@ async fn rebuild(index: &dyn Index, pool: &PgPool, target: Place, stopping: &Can
         let rows = rows::all(pool, &after, BATCH_ROWS).await?;
         let Some(last) = rows.last() else { break };
         after.clone_from(&last.sku);
+        let skus = skus(&rows);
         let Changes { documents, .. } = changes(pool, rows).await?;
         many += documents.len();
-        index.rebuild(documents).await?;
+        let refused = index.rebuild(documents).await?;
+        ledger.settle(pool, &skus, &refused).await?;
         if stopping.is_cancelled() {
             return Ok(());
         }
     }
+    ledger.set_unsettled(true);
     index.finish_rebuild(target).await?;
+    ledger.set_unsettled(false);
     if many > 0 {
         tracing::info!(index = index.name(), products = many, seconds = began.elapsed().as_secs_f64(), "the search index was filled anew");
     }
     Ok(())
 }
 
-async fn changes(pool: &PgPool, rows: Vec<Row>) -> Result<Changes, Error> {
+fn skus(rows: &[Row]) -> Vec<String> {
+    rows.iter().map(|row| row.sku.clone()).collect()
+}
+
+/// What becomes of an index by `rows`.
+pub async fn changes(pool: &PgPool, rows: Vec<Row>) -> Result<Changes, Error> {
     if rows.is_empty() {
         return Ok(Changes::default());
     }

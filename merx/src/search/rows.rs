@@ -32,13 +32,15 @@ impl Row {
     }
 }
 
-/// How far the rows have come; none before the first of them.
+/// How far the rows have come; none before the first of them. Whoever has reason to doubt the index adds to the revision of its checkpoint.
 pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select version, revision, position, (select event_id from events where position = 1) as log
-        from checkpoints where name = 'search'
-        "#
+        select c.version, c.revision + coalesce(i.revision, 0) as "revision!", c.position, (select event_id from events where position = 1) as log
+        from checkpoints c left join checkpoints i on i.name = $1
+        where c.name = 'search'
+        "#,
+        super::NAME,
     )
     .fetch_optional(pool)
     .await?;
@@ -60,6 +62,21 @@ pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<
         most,
     )
     .fetch_all(pool)
+    .await
+}
+
+/// The row of a product.
+pub async fn one(pool: &PgPool, sku: &str) -> Result<Option<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        from read_model.search_products
+        where sku = $1
+        "#,
+        sku,
+    )
+    .fetch_optional(pool)
     .await
 }
 

@@ -78,7 +78,7 @@ impl Kafka {
 pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, stopping: &CancellationToken, workers: &mut JoinSet<()>) {
     for role in roles {
         match role {
-            // It has its index from the start, which the server hands to its routes.
+            // Its routes are all it is; the index that they ask is kept by `crate::search`.
             Role::QueryApi => {}
             Role::CommandApi => {
                 workers.spawn(idempotency::remove_old(shop.store.pool().clone(), stopping.clone()));

@@ -52,7 +52,7 @@ pub async fn with_setup(setup: &str, test: impl AsyncFnOnce(&Shop)) {
     let outcome = AssertUnwindSafe(async {
         event_store::MIGRATIONS.run(&pool).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(setup.to_owned())).execute(&pool).await.unwrap();
-        let queries = Queries::new(EventStore::open(pool.clone()).await.unwrap(), pool.clone());
+        let queries = Queries::new(EventStore::open(pool.clone()).await.unwrap(), pool.clone(), None);
         let router = query_api::routes(queries.clone()).into_router();
         test(&Shop { pool: pool.clone(), queries, router }).await;
     })

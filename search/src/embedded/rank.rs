@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tantivy::{Searcher, SegmentReader, columnar::Column};
 
 use super::{
-    fields::{Fields, BASE},
+    fields::{BASE, Fields},
     matching::{Matched, idf},
     slots::Slots,
 };
@@ -56,7 +56,8 @@ impl Vocabulary {
     pub fn count<'a>(&mut self, documents: impl Iterator<Item = &'a Document>) {
         for document in documents {
             let texts = [&document.title, &document.description].into_iter().chain(&document.brand);
-            let mut words: HashSet<u64> = texts.flat_map(|text| text::words(text)).map(|word| text::number(&text::base(&word.text))).collect();
+            let mut words: HashSet<u64> =
+                texts.flat_map(|text| text::words(text)).map(|word| text::number(&text::base(&word.text))).collect();
             let title: Vec<String> = text::words(&document.title).map(|word| word.text).collect();
             words.extend(text::joined(&title).map(|(_, joined)| text::number(&joined)));
             for word in words {

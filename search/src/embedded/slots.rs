@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tantivy::{Searcher, Term, query::FuzzyTermQuery, schema::Field};
 
-use super::fields::{Fields, BASE, Source};
+use super::fields::{BASE, Fields, Source};
 use crate::{Error, query::Words, text};
 
 /// The most words that one beginning stands for: the most frequent ones.

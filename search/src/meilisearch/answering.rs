@@ -217,7 +217,11 @@ impl Meilisearch {
             [(&["category_words"], &["category_name"], 0), (&["brand_words"], &["brand"], 0), (&["title", "title_numbers"], &[], most * 4)];
         for (searched, facets, limit) in &places {
             let mut query = SearchQuery::new(&index);
-            query.with_query(&typed).with_matching_strategy(MatchingStrategies::ALL).with_attributes_to_search_on(searched).with_limit(*limit);
+            query
+                .with_query(&typed)
+                .with_matching_strategy(MatchingStrategies::ALL)
+                .with_attributes_to_search_on(searched)
+                .with_limit(*limit);
             if !facets.is_empty() {
                 query.with_facets(Selectors::Some(facets));
             }

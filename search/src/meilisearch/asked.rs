@@ -42,7 +42,12 @@ pub fn tries(words: &Words, vocabulary: &Vocabulary) -> Vec<Try> {
         tries.extend(chain(&joined, vocabulary).into_iter().take(MOST_OF_JOINED));
     }
     let mut seen: Vec<String> = Vec::new();
-    tries.retain(|one| !seen.contains(&one.text) && { seen.push(one.text.clone()); true });
+    tries.retain(|one| {
+        !seen.contains(&one.text) && {
+            seen.push(one.text.clone());
+            true
+        }
+    });
     tries.truncate(MOST_TRIES);
     tries
 }
@@ -114,7 +119,10 @@ fn chain(typed: &Typed, vocabulary: &Vocabulary) -> Vec<Try> {
     asked.sort_by_key(|word| (word.is_known, word.frequency));
     let all: f32 = asked.iter().map(|word| word.weight).sum();
     let all_known: f32 = asked.iter().filter(|word| word.is_known).map(|word| word.weight).sum();
-    let one = |some: &[Weighed]| Try { text: text_of(some), weight: some.iter().map(|word| word.weight).sum::<f32>() / all.max(f32::MIN_POSITIVE) };
+    let one = |some: &[Weighed]| Try {
+        text: text_of(some),
+        weight: some.iter().map(|word| word.weight).sum::<f32>() / all.max(f32::MIN_POSITIVE),
+    };
     let mut tries = Vec::new();
     for first in 0..asked.len() {
         let rest = &asked[first..];

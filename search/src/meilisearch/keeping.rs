@@ -73,6 +73,14 @@ impl Meilisearch {
         Ok(())
     }
 
+    pub(super) async fn remove_all(&self) -> Result<(), Error> {
+        self.put_in_order().await?;
+        for index in [self.index.clone(), places(&self.index)] {
+            self.server.remove(&index).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn take_changes(&self, changes: Changes) -> Result<Vec<Refused>, Error> {
         for removed in changes.removed.chunks(BATCH_REMOVED) {
             let ids: Vec<String> = removed.iter().map(|sku| key::of(sku)).collect();

@@ -44,13 +44,30 @@ impl Meilisearch {
     /// # Errors
     /// [`Error::Settings`].
     pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let is_url = settings
+            .url
+            .parse::<http::Uri>()
+            .is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() && url.query().is_none());
+        if !is_url {
+            return Err(Error::Settings(format!("MEILI_URL is {:?}: it must be a URL, as in http://127.0.0.1:7700", settings.url)));
+        }
         let server = Server::new(settings)?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if settings.index.is_empty() || settings.index.len() > 200 || !settings.index.chars().all(is_name) {
-            let wrong = format!("the index {:?} must be named by 1 to 200 letters, digits, - and _", settings.index);
+            let wrong = format!("MEILI_INDEX is {:?}: it must be 1 to 200 letters, digits, - and _", settings.index);
             return Err(Error::Settings(wrong));
         }
         Ok(Self { server, index: settings.index.clone(), rebuild: Mutex::new(None), counted: Counted::default() })
+    }
+}
+
+impl Meilisearch {
+    /// Removes the index, and what stands beside it.
+    ///
+    /// # Errors
+    /// The server does not answer, or not to us.
+    pub async fn remove(&self) -> Result<(), Error> {
+        self.remove_all().await
     }
 }
 

@@ -76,7 +76,10 @@ impl Server {
     }
 
     /// Sends something that makes a task, and waits until it is done.
-    pub async fn done(&self, sent: impl Future<Output = Result<TaskInfo, meilisearch_sdk::errors::Error>>) -> Result<Result<(), Failed>, Error> {
+    pub async fn done(
+        &self,
+        sent: impl Future<Output = Result<TaskInfo, meilisearch_sdk::errors::Error>>,
+    ) -> Result<Result<(), Failed>, Error> {
         let task = within(SENDING_LIMIT, sent).await?;
         let waiting = self.client.wait_for_task(task, Some(TASK_INTERVAL), Some(TASK_LIMIT));
         match within(2 * TASK_LIMIT, waiting).await? {
@@ -120,7 +123,9 @@ pub async fn found<T>(limit: Duration, asked: impl Future<Output = Result<T, mei
     let asked = async {
         match asked.await {
             Ok(found) => Ok(Some(found)),
-            Err(Answered::Meilisearch(error)) if matches!(error.error_code, ErrorCode::IndexNotFound | ErrorCode::DocumentNotFound) => Ok(None),
+            Err(Answered::Meilisearch(error)) if matches!(error.error_code, ErrorCode::IndexNotFound | ErrorCode::DocumentNotFound) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     };

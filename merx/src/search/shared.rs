@@ -1,0 +1,163 @@
+//! An index that all servers share: one of them keeps it at a time, by a lease, and says in Postgres how far it is and what it could not take.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use event_store::{
+    checkpoint, lease,
+    parked::{self, Mended, Mending, Parked},
+};
+use search::{Changes, Index, Place, Refused};
+use sqlx::PgPool;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{indexer, rows};
+
+/// What it is called among the consumers of the log.
+pub const NAME: &str = "search-index";
+const LEASE: &str = "search-indexer";
+/// How long it may take to say that something may have been written after the lease was lost.
+const TELLING_LIMIT: Duration = Duration::from_secs(30);
+
+/// Keeps `index` whenever it has the lease, until `stopping`.
+pub async fn run(index: Arc<dyn Index>, pool: PgPool, holder: Uuid, stopping: CancellationToken) {
+    let mut held = lease::keep(pool.clone(), LEASE.to_owned(), holder, stopping.clone());
+    let is_unsettled = Arc::new(AtomicBool::new(false));
+    while matches!(stopping.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
+        let stop = stopping.child_token();
+        let ledger = indexer::Ledger::Shared(is_unsettled.clone());
+        let worker = indexer::keep(&*index, &pool, &ledger, &stop);
+        // Not merely told to stop: what it waits for may take longer than others wait for the lease.
+        let is_lost = tokio::select! {
+            () = worker => false,
+            lost = held.wait_for(|held| !*held) => lost.is_ok() && !stopping.is_cancelled(),
+        };
+        if is_lost && is_unsettled.swap(false, Ordering::SeqCst) {
+            tell(&pool, &stopping).await;
+        }
+    }
+}
+
+/// What was under way when the lease was lost may have been written over what the next holder wrote: the index is filled anew.
+async fn tell(pool: &PgPool, stopping: &CancellationToken) {
+    let telling = async {
+        while !stopping.is_cancelled() {
+            let told = async { checkpoint::revise(&mut *pool.acquire().await?, NAME).await };
+            if told.await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    if timeout(TELLING_LIMIT, telling).await.is_err() {
+        tracing::error!(
+            "a batch may have been written to the search index after its lease was lost, and nobody could be told: rebuild `search`"
+        );
+    }
+}
+
+/// Says that the index has come to `place`.
+pub async fn note(pool: &PgPool, place: Place) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into checkpoints as c (name, version, position) values ($1, $2, $3)
+        on conflict (name) do update set version = excluded.version, position = excluded.position, failure = null, updated_at = now()
+            where (c.version, c.position) <> (excluded.version, excluded.position) or c.failure is not null
+        "#,
+        NAME,
+        place.version,
+        place.position,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Says why it does not go on.
+pub async fn note_failure(pool: &PgPool, failure: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into checkpoints (name, version, position, failure) values ($1, 0, 0, $2)
+        on conflict (name) do update set failure = excluded.failure, updated_at = now()
+        "#,
+        NAME,
+        failure,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Parks what was refused, each with the last event of its product that is known, and takes out what was `taken`.
+pub async fn settle(pool: &PgPool, taken: &[String], refused: &[Refused]) -> Result<(), event_store::Error> {
+    let streams = |skus: &[String]| skus.iter().map(|sku| format!("product-{sku}")).collect::<Vec<_>>();
+    let mut transaction = pool.begin().await?;
+    let all: Vec<String> = taken.iter().cloned().chain(refused.iter().map(|refused| refused.sku.clone())).collect();
+    sqlx::query!("delete from parked_streams where consumer = $1 and stream_id = any($2)", NAME, &streams(&all))
+        .execute(&mut *transaction)
+        .await?;
+    let mut parked = Vec::with_capacity(refused.len());
+    for Refused { sku, reason } in refused {
+        let stream = format!("product-{sku}");
+        let last = sqlx::query!(
+            "select position, version, type as event_type from events where stream_id = $1 order by version desc limit 1",
+            stream
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(last) = last else { continue };
+        parked.push(Parked { stream, position: last.position, version: last.version, event_type: last.event_type, reason: reason.clone() });
+    }
+    parked::park(&mut transaction, NAME, &parked).await?;
+    transaction.commit().await?;
+    parked::report(NAME, &parked);
+    Ok(())
+}
+
+/// Removes what stands of an index that no server shares any more.
+pub async fn forget(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query!("delete from parked_streams where consumer = $1", NAME).execute(&mut *transaction).await?;
+    sqlx::query!("delete from checkpoints where name = $1", NAME).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Why a parked product can't be mended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no index that servers share.
+    #[error("set MEILI_URL: streams are parked in {NAME} for the index of a Meilisearch server")]
+    NoServer,
+    /// The stream is not parked, or the database can't be reached.
+    #[error(transparent)]
+    Store(#[from] event_store::Error),
+    /// The product can't be read or taken in.
+    #[error(transparent)]
+    Index(#[from] indexer::Error),
+}
+
+/// Tries again to have the product of `stream` taken in, or leaves it out until it changes.
+pub async fn mend(index: Option<&dyn Index>, pool: &PgPool, stream: &str, how: Mending) -> Result<Mended, Error> {
+    let mut transaction = pool.begin().await.map_err(event_store::Error::from)?;
+    let parked = parked::take_out(&mut transaction, NAME, stream).await?;
+    if let Mending::Retry = how {
+        let index = index.ok_or(Error::NoServer)?;
+        let sku = stream.strip_prefix("product-").unwrap_or(stream);
+        let row = rows::one(pool, sku).await.map_err(indexer::Error::from)?;
+        let Changes { documents, removed } = indexer::changes(pool, row.into_iter().collect()).await?;
+        let refused = index.take(Changes { documents, removed }).await.map_err(indexer::Error::from)?;
+        if let Some(refused) = refused.into_iter().next() {
+            let parked_again = Some(Parked { reason: refused.reason, ..parked });
+            return Ok(Mended { events: 0, parked_again });
+        }
+    }
+    transaction.commit().await.map_err(event_store::Error::from)?;
+    Ok(Mended { events: 1, parked_again: None })
+}
