@@ -71,8 +71,8 @@ async fn turn(index: &Arc<dyn Index>, words: &Arc<Vocabulary>, time: Duration, s
     for nth in 0..many {
         let due = start + Duration::from_secs(1) * nth / QUERIES_PER_SECOND;
         sleep_until(due.into()).await;
-        let (index, request) = (index.clone(), words.request(&mut random));
-        asking.spawn(async move { index.search(&request).await.map(|_| due.elapsed()) });
+        let (asked, request) = (index.clone(), words.request(&mut random));
+        asking.spawn(async move { asked.search(&request).await.map(|_| due.elapsed()) });
         if nth % 20 == 0 {
             let began = Instant::now();
             let text = words.beginning(&mut random);

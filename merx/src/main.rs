@@ -80,7 +80,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 
 /// Logs go to stderr: `RUST_LOG` says how much, `MERX_LOG=json` makes them JSON.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=error,meilisearch_sdk=off"));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if std::env::var("MERX_LOG").is_ok_and(|format| format == "json") {

@@ -217,21 +217,23 @@ async fn suggest(
 }
 
 impl Queries {
-    /// The index, at least as new as `min`.
+    /// The index, at least as new as `min`. One that is being made is waited for.
     async fn index_from(&self, min: MinPosition) -> Result<Arc<dyn Index>, Problem> {
         let index = self.search.clone().ok_or_else(unavailable)?;
-        let mut position = index.place().await.map_err(refused)?.ok_or_else(unavailable)?.position;
-        let Some(min) = min.0.filter(|min| *min > position) else { return Ok(index) };
-        self.head_from(MinPosition(Some(min))).await?;
-        let deadline = Instant::now() + PATIENCE;
-        while position < min {
-            if Instant::now() >= deadline {
-                return Err(not_yet_visible(position));
-            }
-            sleep(POLL_INTERVAL).await;
-            position = index.place().await.map_err(refused)?.map_or(0, |place| place.position);
+        let min = min.0.unwrap_or(0);
+        if min > 0 {
+            self.head_from(MinPosition(Some(min))).await?;
         }
-        Ok(index)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let place = index.place().await.map_err(refused)?;
+            match place {
+                Some(place) if place.position >= min => return Ok(index),
+                Some(place) if Instant::now() >= deadline => return Err(not_yet_visible(place.position)),
+                None if Instant::now() >= deadline => return Err(unavailable()),
+                _ => sleep(POLL_INTERVAL).await,
+            }
+        }
     }
 }
 

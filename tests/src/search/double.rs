@@ -106,10 +106,9 @@ fn router(inner: Shared) -> Router {
         .route("/indexes/{uid}", get(one).delete(remove))
         .route("/indexes/{uid}/settings", patch(configure))
         .route("/indexes/{uid}/stats", get(stats))
-        .route("/indexes/{uid}/documents", post(add))
+        .route("/indexes/{uid}/documents", get(page).post(add))
         .route("/indexes/{uid}/documents/{id}", get(document))
         .route("/indexes/{uid}/documents/delete-batch", post(delete_batch))
-        .route("/indexes/{uid}/documents/fetch", post(fetch))
         .route("/multi-search", post(multi_search))
         .route("/swap-indexes", post(swap))
         .route("/tasks/{id}", get(task))
@@ -230,15 +229,10 @@ async fn delete_batch(State(inner): State<Shared>, Path(uid): Path<String>, Json
     enqueued(&mut inner, "documentDeletion", None)
 }
 
-async fn fetch(
-    State(inner): State<Shared>,
-    Path(uid): Path<String>,
-    Query(_): Query<HashMap<String, String>>,
-    Json(body): Json<Value>,
-) -> Response {
+async fn page(State(inner): State<Shared>, Path(uid): Path<String>, Query(asked): Query<HashMap<String, String>>) -> Response {
     let inner = inner.lock().unwrap();
     let Some(index) = inner.indexes.get(&uid) else { return error(StatusCode::NOT_FOUND, "index_not_found") };
-    let number = |name: &str| usize::try_from(body[name].as_u64().unwrap_or_default()).unwrap();
+    let number = |name: &str| asked[name].parse::<usize>().unwrap();
     let page: Vec<&Value> = index.values().skip(number("offset")).take(number("limit")).collect();
     Json(json!({"results": page, "offset": number("offset"), "limit": number("limit"), "total": index.len()})).into_response()
 }

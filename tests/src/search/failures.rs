@@ -129,7 +129,7 @@ async fn no_half_filled_index_gets_into_use_and_none_is_left_over() {
     index.begin_rebuild().await.unwrap();
     index.rebuild(vec![product("C", "Pot")]).await.unwrap();
     double.lose(|_| true);
-    assert_away(index.finish_rebuild(at(2)).await, "not found");
+    assert_away(index.finish_rebuild(at(2)).await, "index_not_found");
     assert_eq!(index.place().await.unwrap(), None);
     assert_away(found(&index, "pot").await, "being made");
 }
@@ -186,7 +186,8 @@ async fn search_alone_is_away_and_catches_up_by_itself() {
     shop.until("/v1/search?q=copper", |answer| answer["total"] == 2).await;
 }
 
-#[tokio::test]
+// The double goes on while a command is waited for.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_parked_and_can_be_retried_and_skipped() {
     let double = Double::start().await;
     let Some(shop) = Shop::open_with(1, &[("MEILI_URL", &double.url)]).await else { return };

@@ -234,7 +234,9 @@ async fn the_index_survives_a_kill_and_is_made_anew_where_it_is_damaged() {
         server.start_again().await;
         let client = server.client();
         client.until("/v1/search?q=teapot", |answer| answer["total"] == 1).await;
-        assert_eq!(found(&client, "q=novelty", position).await.len(), nth + 1);
+        // Whoever was killed had the lease of the read model; it takes some seconds until it has run out.
+        let answer = client.until("/v1/search?q=novelty", |answer| answer["total"] == nth + 1).await;
+        assert!(answer.position() >= position);
     }
 }
 
@@ -250,7 +252,7 @@ async fn a_rebuilt_read_model_is_searched_in_its_place() {
     for shop in shops().await {
         let position = stocked(&shop).await;
         assert_eq!(found(&shop, "q=mug", position).await, ["MUG"]);
-        let output = crate::server::merx(&["projections", "rebuild", "search", "--database-url", &shop.database.url]).output().unwrap();
+        let output = crate::server::merx(&["projections", "--database-url", &shop.database.url, "rebuild", "search"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let product = json!({"sku": "MUG2", "title": "Enamel Mug", "price": money("7")});
         let position = shop.post("/v1/products", product).await.expect(201).position();
