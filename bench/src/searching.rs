@@ -32,6 +32,7 @@ const QUERIES_PER_SECOND: u32 = 200;
 const CHANGES_PER_SECOND: usize = 100;
 const COMMITS_PER_SECOND: usize = 10;
 const VOCABULARY: usize = 30_000;
+const CATEGORIES: usize = 200;
 
 /// Measures the embedded index.
 pub async fn run(extent: Extent) -> Result<Report, Error> {
@@ -65,7 +66,7 @@ async fn turn(index: &Arc<dyn Index>, words: &Arc<Vocabulary>, time: Duration, s
     let cpu_before = cpu::of_trees(&own)?;
     let changing = tokio::spawn(change(index.clone(), words.clone(), seed));
     let mut random = Random::new(seed.into());
-    let (mut asking, mut suggesting) = (JoinSet::new(), Vec::new());
+    let (mut asking, mut suggesting) = (JoinSet::new(), JoinSet::new());
     let many = u32::try_from(time.as_millis()).unwrap_or(u32::MAX) / 1_000 * QUERIES_PER_SECOND;
     let start = Instant::now();
     for nth in 0..many {
@@ -74,28 +75,32 @@ async fn turn(index: &Arc<dyn Index>, words: &Arc<Vocabulary>, time: Duration, s
         let (asked, request) = (index.clone(), words.request(&mut random));
         asking.spawn(async move { asked.search(&request).await.map(|_| due.elapsed()) });
         if nth % 20 == 0 {
-            let began = Instant::now();
-            let text = words.beginning(&mut random);
-            index.suggest(&text, 10).await?;
-            suggesting.push(began.elapsed());
+            let (asked, text) = (index.clone(), words.beginning(&mut random));
+            suggesting.spawn(async move { asked.suggest(&text, 10).await.map(|_| due.elapsed()) });
         }
     }
-    let mut latencies = Vec::new();
-    while let Some(answered) = asking.join_next().await {
-        latencies.push(answered.map_err(|panic| Error::Wrong(panic.to_string()))??);
-    }
+    let (latencies, suggested) = (all(asking).await?, all(suggesting).await?);
     changing.abort();
     let elapsed = start.elapsed().as_secs_f64();
     let cpu = cpu::of_trees(&own)?.saturating_sub(cpu_before).as_secs_f64();
-    let (latencies, suggesting) = (Latencies::of(latencies), Latencies::of(suggesting));
+    let (latencies, suggested) = (Latencies::of(latencies), Latencies::of(suggested));
     Ok(vec![
         ("per_second", Some(f64::from(many) / elapsed)),
         ("p50_ms", Some(latencies.quantile_ms(500))),
         ("p99_ms", Some(latencies.quantile_ms(990))),
         ("max_ms", Some(latencies.quantile_ms(1_000))),
-        ("suggest_p99_ms", Some(suggesting.quantile_ms(990))),
+        ("suggest_p50_ms", Some(suggested.quantile_ms(500))),
+        ("suggest_p99_ms", Some(suggested.quantile_ms(990))),
         ("cpu_ms_each", Some(cpu * 1_000.0 / f64::from(many.max(1)))),
     ])
+}
+
+async fn all(mut answers: JoinSet<Result<Duration, search::Error>>) -> Result<Vec<Duration>, Error> {
+    let mut latencies = Vec::new();
+    while let Some(answered) = answers.join_next().await {
+        latencies.push(answered.map_err(|panic| Error::Wrong(panic.to_string()))??);
+    }
+    Ok(latencies)
 }
 
 async fn change(index: Arc<dyn Index>, words: Arc<Vocabulary>, seed: u32) {
@@ -147,7 +152,8 @@ impl Vocabulary {
     fn product(&self, number: usize, change: u64) -> Document {
         let mut random = Random::new((number as u64) * 7 + 3);
         let brand = self.words[random.below(500)].clone();
-        let category = format!("category-{}", random.below(200));
+        let category = random.below(CATEGORIES);
+        let name = format!("{} {}", self.words[category], self.words[category * 7 % 1_000]);
         let price = 100 + random.below(100_000) as i64 + i64::try_from(change).unwrap_or(0);
         Document {
             sku: format!("SKU-{number:06}"),
@@ -155,7 +161,7 @@ impl Vocabulary {
             description: self.text(30, &mut random),
             brand: Some(brand),
             categories: vec![
-                Category { id: category.clone(), name: self.text(2, &mut random) },
+                Category { id: format!("category-{category}"), name },
                 Category { id: "all".into(), name: "Everything".into() },
             ],
             attributes: vec![("colour".into(), self.words[random.below(12)].clone()), ("size".into(), random.below(40).to_string())],
@@ -181,7 +187,7 @@ impl Vocabulary {
         }
         let filters = match random.below(4) {
             0 => Filters { in_stock: Some(true), ..Filters::default() },
-            1 => Filters { categories: vec![format!("category-{}", random.below(200))], ..Filters::default() },
+            1 => Filters { categories: vec![format!("category-{}", random.below(CATEGORIES))], ..Filters::default() },
             _ => Filters::default(),
         };
         let facets = match random.below(2) {

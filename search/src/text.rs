@@ -2,7 +2,8 @@
 
 use std::{
     borrow::Cow,
-    hash::{Hash, Hasher},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
     ops::Range,
 };
 
@@ -186,6 +187,29 @@ pub fn number(word: &str) -> u64 {
     let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
     word.hash(&mut hasher);
     hasher.finish()
+}
+
+/// A map by such numbers, which are spread already.
+pub type Numbered<T> = HashMap<u64, T, BuildHasherDefault<AsItIs>>;
+
+/// Takes a number for its own hash.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
 }
 
 struct Fnv(u64);

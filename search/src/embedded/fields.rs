@@ -71,7 +71,7 @@ impl Fields {
             shown: schema.add_text_field("shown", STORED),
             brand: schema.add_text_field("brand", STRING | FAST),
             category: schema.add_text_field("category", STRING | FAST),
-            category_name: schema.add_text_field("category_name", FAST),
+            category_name: schema.add_text_field("category_name", STRING),
             attribute: schema.add_text_field("attribute", STRING | FAST),
             stock: schema.add_text_field("stock", STRING | FAST),
             price: schema.add_i64_field("price", FAST),

@@ -251,7 +251,7 @@ impl Inner {
         }
         let narrowed = narrow::narrow(&searcher, &self.fields, request, matched)?;
         let vocabulary = self.vocabulary.read().clone();
-        let ranked = rank::ranked(&searcher, &narrowed.matched, request.sort, slots.as_ref(), &vocabulary)?;
+        let ranked = rank::ranked(&searcher, &narrowed.matched, (request.sort, slots.as_ref()), &vocabulary, rank::MOST_TITLES)?;
         let total = ranked.len() as u64;
         let (page, next) = page(ranked, request);
         let skus = page.iter().map(|found| self.sku(&searcher, found)).collect::<Result<_, _>>()?;

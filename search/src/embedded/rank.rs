@@ -1,6 +1,6 @@
 //! The order of what was found.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tantivy::{Searcher, SegmentReader, columnar::Column};
 
@@ -9,7 +9,11 @@ use super::{
     matching::{Matched, idf},
     slots::Slots,
 };
-use crate::{Document, Error, query::Sort, text};
+use crate::{
+    Document, Error,
+    query::Sort,
+    text::{self, Numbered},
+};
 
 /// How much it counts that a title says nothing else than what was asked for, against that all that was asked for is found.
 const TITLE_COVERED: f32 = 0.6;
@@ -17,22 +21,22 @@ const TITLE_COVERED: f32 = 0.6;
 const TOGETHER: f32 = 0.25;
 /// Added where a document has every word: those that have not come after it.
 const FULL: f32 = 4.0;
-/// The most documents whose titles are looked at; the others come after these by what they have of the query.
-const MOST_TITLES: usize = 5_000;
+/// The most documents of a search whose titles are looked at; the others come after these by what they have of the query.
+pub const MOST_TITLES: usize = 3_000;
 
 /// How many products each word is in, by its number. It need not be new: what is rare stays rare.
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     pub documents: u64,
-    pub frequencies: HashMap<u64, u32>,
+    pub frequencies: Numbered<u32>,
 }
 
 impl Vocabulary {
     /// Counted in the dictionaries: of a word that stands in several fields of a product, as most do, the field that has it most often is taken.
     pub fn of(searcher: &Searcher, fields: &Fields) -> Result<Self, Error> {
-        let mut frequencies: HashMap<u64, u32> = HashMap::new();
+        let mut frequencies: Numbered<u32> = Numbered::default();
         for field in [fields.title, fields.brand_words, fields.description] {
-            let mut of_field: HashMap<u64, u32> = HashMap::new();
+            let mut of_field: Numbered<u32> = Numbered::default();
             for segment in searcher.segment_readers() {
                 let index = segment.inverted_index(field)?;
                 let mut stream = index.terms().stream()?;
@@ -92,61 +96,73 @@ pub struct Ranked {
     pub created: i64,
 }
 
-/// `matched` with their keys, in no order.
+/// `matched` with their keys, in no order. Ordered by how well they match, only the titles of the `most_titles` best so far are looked at.
 pub fn ranked(
     searcher: &Searcher,
     matched: &[Vec<Matched>],
-    sort: Sort,
-    slots: Option<&Slots>,
+    (sort, slots): (Sort, Option<&Slots>),
     vocabulary: &Vocabulary,
+    most_titles: usize,
 ) -> Result<Vec<Ranked>, Error> {
-    let many = matched.iter().map(Vec::len).sum();
-    let mut ranked = Vec::with_capacity(many);
-    let least = slots.map_or(0.0, |_| least_looked_at(matched));
+    let mut ranked = Vec::with_capacity(matched.iter().map(Vec::len).sum());
     for (number, (segment, matched)) in (0..).zip(searcher.segment_readers().iter().zip(matched)) {
         let created = segment.fast_fields().i64("created")?;
         let keys = match (sort, slots) {
-            (Sort::Relevance, Some(slots)) => Keys::Match(Box::new(Titles::open(segment, slots, vocabulary)?)),
+            (Sort::Relevance, Some(_)) => Keys::Match,
             (Sort::Relevance | Sort::Newest, _) => Keys::Same,
             (Sort::Price, _) => Keys::Ascending(segment.fast_fields().i64("price")?),
             (Sort::PriceDown, _) => Keys::Descending(segment.fast_fields().i64("price")?),
             (Sort::Rating, _) => Keys::Stored(segment.fast_fields().u64("rating")?),
         };
-        for found in matched {
-            let key = keys.of(found, least);
-            ranked.push(Ranked { segment: number, doc: found.doc, key, created: created.first(found.doc).unwrap_or_default() });
+        let one = |found: &Matched| {
+            let created = created.first(found.doc).unwrap_or_default();
+            Ranked { segment: number, doc: found.doc, key: keys.of(found), created }
+        };
+        ranked.extend(matched.iter().map(one));
+    }
+    if let (Sort::Relevance, Some(slots)) = (sort, slots) {
+        let looked_at = most_titles.min(ranked.len());
+        if looked_at < ranked.len() {
+            ranked.select_nth_unstable_by(looked_at, |a, b| (b.key, b.created).cmp(&(a.key, a.created)));
         }
+        look_at_titles(searcher, &mut ranked[..looked_at], slots, vocabulary)?;
     }
     Ok(ranked)
 }
 
-/// The coverage from which on titles are looked at.
-fn least_looked_at(matched: &[Vec<Matched>]) -> f32 {
-    let mut coverages: Vec<f32> = matched.iter().flatten().map(|found| found.coverage + f32::from(u8::from(found.is_full))).collect();
-    if coverages.len() <= MOST_TITLES {
-        return 0.0;
+/// Adds to the keys of `ranked` what their titles are worth.
+fn look_at_titles(searcher: &Searcher, ranked: &mut [Ranked], slots: &Slots, vocabulary: &Vocabulary) -> Result<(), Error> {
+    let asked = Asked::of(slots);
+    let open = |segment: &SegmentReader| Titles::open(segment, &asked, vocabulary);
+    let mut titles = searcher.segment_readers().iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    for found in ranked {
+        let Some(titles) = usize::try_from(found.segment).ok().and_then(|segment| titles.get_mut(segment)) else { continue };
+        found.key = bits(score(found.key) + titles.score(found.doc));
     }
-    *coverages.select_nth_unstable_by(MOST_TITLES, |a, b| b.total_cmp(a)).1
+    Ok(())
 }
 
-enum Keys<'a> {
-    Match(Box<Titles<'a>>),
+/// The bits of floats that are not negative are in the order of the floats.
+fn bits(score: f32) -> u64 {
+    score.to_bits().into()
+}
+
+fn score(bits: u64) -> f32 {
+    f32::from_bits(u32::try_from(bits).unwrap_or_default())
+}
+
+enum Keys {
+    Match,
     Same,
     Ascending(Column<i64>),
     Descending(Column<i64>),
     Stored(Column<u64>),
 }
 
-impl Keys<'_> {
-    fn of(&self, found: &Matched, least: f32) -> u64 {
+impl Keys {
+    fn of(&self, found: &Matched) -> u64 {
         match self {
-            Self::Match(titles) => {
-                let full = f32::from(u8::from(found.is_full));
-                let is_looked_at = found.coverage + full >= least;
-                let score = full * FULL + found.coverage + if is_looked_at { titles.score(found.doc) } else { 0.0 };
-                // The bits of floats that are not negative are in the order of the floats.
-                score.to_bits().into()
-            }
+            Self::Match => bits(f32::from(u8::from(found.is_full)) * FULL + found.coverage),
             Self::Same => 0,
             Self::Ascending(column) => u64::MAX - column.first(found.doc).unwrap_or_default().unsigned_abs(),
             Self::Descending(column) => column.first(found.doc).unwrap_or_default().unsigned_abs(),
@@ -155,64 +171,93 @@ impl Keys<'_> {
     }
 }
 
-/// The titles of a segment, and what was asked for.
+/// What a title is looked through for.
+struct Asked {
+    /// The words that match in a title, and their worth.
+    words: Numbered<f32>,
+    /// The words as they were typed.
+    singles: Vec<u64>,
+    /// Neighbours that were typed, run together.
+    pairs: Vec<u64>,
+}
+
+impl Asked {
+    fn of(slots: &Slots) -> Self {
+        let mut words: Numbered<f32> = Numbered::default();
+        for (number, worth) in slots.slots.iter().flat_map(|slot| &slot.numbers) {
+            let known = words.entry(*number).or_default();
+            *known = known.max(*worth);
+        }
+        let mut pairs = slots.pairs.clone();
+        pairs.sort_unstable();
+        pairs.dedup();
+        Self { words, singles: slots.singles.clone(), pairs }
+    }
+
+    fn worth(&self, word: u64) -> f32 {
+        let is_compound = self.pairs.contains(&word);
+        if is_compound { 1.0 } else { self.words.get(&word).copied().unwrap_or_default() }
+    }
+}
+
+/// The titles of a segment.
 struct Titles<'a> {
     words: Column<u64>,
     pairs: Column<u64>,
     makers: Column<u64>,
-    numbers: HashMap<u64, f32>,
-    asked_pairs: HashSet<u64>,
-    asked_words: HashSet<u64>,
+    asked: &'a Asked,
     vocabulary: &'a Vocabulary,
+    /// Those of one title at a time.
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    words: Vec<u64>,
+    pairs: Vec<u64>,
+    together: Vec<u64>,
 }
 
 impl<'a> Titles<'a> {
-    fn open(segment: &SegmentReader, slots: &Slots, vocabulary: &'a Vocabulary) -> Result<Self, Error> {
-        let mut numbers: HashMap<u64, f32> = HashMap::new();
-        for (number, worth) in slots.slots.iter().flat_map(|slot| &slot.numbers) {
-            let known = numbers.entry(*number).or_default();
-            *known = known.max(*worth);
-        }
+    fn open(segment: &SegmentReader, asked: &'a Asked, vocabulary: &'a Vocabulary) -> Result<Self, Error> {
         Ok(Self {
             words: segment.fast_fields().u64("title_words")?,
             pairs: segment.fast_fields().u64("title_pairs")?,
             makers: segment.fast_fields().u64("maker_words")?,
-            numbers,
-            asked_pairs: slots.pairs.iter().copied().collect(),
-            asked_words: slots.singles.iter().copied().collect(),
+            asked,
             vocabulary,
+            scratch: Scratch::default(),
         })
     }
 
     /// How much of the title was asked for, by the weight of its words, and how many of the neighbours that were typed are neighbours in it.
-    fn score(&self, doc: u32) -> f32 {
-        let words: Vec<u64> = self.words.values_for_doc(doc).collect();
-        let pairs: Vec<u64> = self.pairs.values_for_doc(doc).collect();
-        let makers: Vec<u64> = self.makers.values_for_doc(doc).collect();
-        let is_joined = |at: usize| pairs.get(at).is_some_and(|pair| self.asked_words.contains(pair));
-        let (mut all, mut asked) = (0.0, 0.0);
-        let mut together: HashSet<u64> = HashSet::new();
+    fn score(&mut self, doc: u32) -> f32 {
+        let Self { asked, scratch: Scratch { words, pairs, together }, .. } = self;
+        words.clear();
+        words.extend(self.words.values_for_doc(doc));
+        pairs.clear();
+        pairs.extend(self.pairs.values_for_doc(doc));
+        together.clear();
+        let is_joined = |at: usize| pairs.get(at).is_some_and(|pair| asked.singles.contains(pair));
+        let (mut all, mut covered) = (0.0, 0.0);
         for (at, word) in words.iter().enumerate() {
-            together.extend(pairs.get(at).filter(|pair| self.asked_pairs.contains(pair)));
-            together.extend(self.asked_pairs.get(word));
+            together.extend(pairs.get(at).filter(|pair| asked.pairs.contains(pair)));
+            together.extend(asked.pairs.iter().find(|pair| *pair == word));
             if words[..at].contains(word) {
                 continue;
             }
-            let worth = if is_joined(at) || at > 0 && is_joined(at - 1) { 1.0 } else { self.worth(*word) };
-            if worth == 0.0 && makers.contains(word) {
+            let worth = if is_joined(at) || at > 0 && is_joined(at - 1) { 1.0 } else { asked.worth(*word) };
+            if worth == 0.0 && self.makers.values_for_doc(doc).any(|maker| maker == *word) {
                 continue; // a title that names its maker says no more than one that does not
             }
             let weight = self.vocabulary.weight(*word);
             all += weight;
-            asked += weight * worth;
+            covered += weight * worth;
         }
-        let covered = if all > 0.0 { asked / all } else { 0.0 };
-        TITLE_COVERED * covered + TOGETHER * share(together.len(), self.asked_pairs.len())
-    }
-
-    fn worth(&self, word: u64) -> f32 {
-        let is_compound = self.asked_pairs.contains(&word);
-        if is_compound { 1.0 } else { self.numbers.get(&word).copied().unwrap_or_default() }
+        together.sort_unstable();
+        together.dedup();
+        let covered = if all > 0.0 { covered / all } else { 0.0 };
+        TITLE_COVERED * covered + TOGETHER * share(together.len(), asked.pairs.len())
     }
 }
 

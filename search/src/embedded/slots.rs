@@ -1,11 +1,18 @@
 //! What may stand in a document for each word of a query.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+};
 
 use tantivy::{Searcher, Term, query::FuzzyTermQuery, schema::Field};
 
 use super::fields::{BASE, Fields, Source};
-use crate::{Error, query::Words, text};
+use crate::{
+    Error,
+    query::Words,
+    text::{self, Numbered},
+};
 
 /// The most words that one beginning stands for: the most frequent ones.
 const MOST_COMPLETIONS: usize = 100;
@@ -42,7 +49,7 @@ pub struct Variant {
 pub struct Slot {
     pub variants: Vec<Variant>,
     /// The numbers of the words that match it in a title, and their worth.
-    pub numbers: HashMap<u64, f32>,
+    pub numbers: Numbered<f32>,
     /// In how many documents an unfinished word is as it was typed: how telling it is must not depend on how many others it begins. 0 where it
     /// is a beginning and nothing else.
     pub frequency: u64,
@@ -163,10 +170,22 @@ impl Dictionary<'_> {
             for segment in self.searcher.segment_readers() {
                 let index = segment.inverted_index(source.field)?;
                 let mut stream = index.terms().range().gt(begun).lt(format!("{begun}\u{10ffff}")).into_stream()?;
+                // Of each segment the most frequent ones: a word that none of them has often is not frequent.
+                let mut most: BinaryHeap<Reverse<(u32, String)>> = BinaryHeap::with_capacity(MOST_COMPLETIONS + 1);
                 while let Some((term, info)) = stream.next() {
-                    if let Ok(term) = std::str::from_utf8(term) {
-                        *found.entry(term.to_owned()).or_default() += u64::from(info.doc_freq);
+                    let is_full = most.len() >= MOST_COMPLETIONS;
+                    if is_full && most.peek().is_some_and(|Reverse((least, _))| info.doc_freq <= *least) {
+                        continue;
                     }
+                    if let Ok(term) = std::str::from_utf8(term) {
+                        most.push(Reverse((info.doc_freq, term.to_owned())));
+                    }
+                    if most.len() > MOST_COMPLETIONS {
+                        most.pop();
+                    }
+                }
+                for Reverse((many, term)) in most {
+                    *found.entry(term).or_default() += u64::from(many);
                 }
             }
             let mut found: Vec<(u64, String)> = found.into_iter().map(|(term, many)| (many, term)).collect();

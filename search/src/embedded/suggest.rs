@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use tantivy::{
-    Searcher, TantivyDocument,
-    schema::{Field, Value},
+    Searcher, SegmentReader, TantivyDocument,
+    postings::BlockSegmentPostings,
+    schema::{Field, IndexRecordOption, Value},
 };
 
 use super::{
     fields::{Fields, SEPARATOR, Source},
-    matching::{Matched, Statistics, matching},
+    matching::{Statistics, matching},
     rank::{Vocabulary, ranked},
     slots,
 };
@@ -20,6 +21,10 @@ use crate::{
 
 /// The most brands and the most categories among the suggestions.
 const MOST_NAMES: usize = 3;
+/// The most names of each kind that are looked through, for each segment.
+const MOST_EXAMINED: usize = 10_000;
+/// The most titles that are put in order.
+const MOST_TITLES: usize = 200;
 
 /// Brands and categories that have every word, the most products first, then titles that do.
 pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, text: &str, most: usize) -> Result<Vec<Suggestion>, Error> {
@@ -28,19 +33,22 @@ pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, te
         return Ok(Vec::new());
     }
     let mut suggestions = Vec::new();
-    for (kind, field, column) in [(Kind::Category, fields.category_words, "category_name"), (Kind::Brand, fields.brand_words, "brand")] {
-        let found = found(searcher, fields, field, &words)?;
-        let mut names = named(searcher, &found, column)?;
-        names.retain(|(name, _)| has_all(&words, name.rsplit(SEPARATOR).next().unwrap_or_default()));
-        names.truncate(MOST_NAMES);
-        suggestions.extend(names.into_iter().map(|(name, _)| match name.split_once(SEPARATOR) {
+    for (kind, field) in [(Kind::Category, fields.category_name), (Kind::Brand, fields.brand)] {
+        let names = names(searcher, field, &words)?.into_iter().take(MOST_NAMES);
+        suggestions.extend(names.map(|(name, _)| match name.split_once(SEPARATOR) {
             Some((id, name)) => Suggestion { kind, text: name.to_owned(), value: id.to_owned() },
             None => Suggestion { kind, text: name.clone(), value: name },
         }));
     }
-    let matched = found(searcher, fields, fields.title, &words)?;
-    let slots = slots::of(searcher, fields, &[source(fields.title)], &words)?;
-    let mut ranked = ranked(searcher, &matched, Sort::Relevance, Some(&slots), vocabulary)?;
+    let title = Source { field: fields.title, weight: 1.0, is_completed: true };
+    let slots = slots::of(searcher, fields, &[title], &words)?;
+    let mut matched = matching(searcher, &slots, &Statistics::Index)?;
+    matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
+    let mut ranked = ranked(searcher, &matched, (Sort::Relevance, Some(&slots)), vocabulary, MOST_TITLES)?;
+    if ranked.len() > MOST_TITLES {
+        ranked.select_nth_unstable_by(MOST_TITLES, |a, b| (b.key, b.created).cmp(&(a.key, a.created)));
+        ranked.truncate(MOST_TITLES);
+    }
     ranked.sort_unstable_by(|a, b| (b.key, b.created).cmp(&(a.key, a.created)));
     for product in ranked.into_iter().take(most * 4) {
         if suggestions.len() >= most {
@@ -57,36 +65,35 @@ pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, te
     Ok(suggestions)
 }
 
-fn source(field: Field) -> Source {
-    Source { field, weight: 1.0, is_completed: true }
-}
-
-/// The documents that have every word in `field`.
-fn found(searcher: &Searcher, fields: &Fields, field: Field, words: &Words) -> Result<Vec<Vec<Matched>>, Error> {
-    let slots = slots::of(searcher, fields, &[source(field)], words)?;
-    let mut matched = matching(searcher, &slots, &Statistics::Index)?;
-    matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
-    Ok(matched)
-}
-
-fn named(searcher: &Searcher, found: &[Vec<Matched>], column: &str) -> Result<Vec<(String, u64)>, Error> {
+/// The names in the dictionary of `field` that have every word, and of how many products, the most first.
+fn names(searcher: &Searcher, field: Field, words: &Words) -> Result<Vec<(String, u64)>, Error> {
     let mut counts: HashMap<String, u64> = HashMap::new();
-    for (segment, found) in searcher.segment_readers().iter().zip(found) {
-        let Some(column) = segment.fast_fields().str(column)? else { continue };
-        let mut of_ord: HashMap<u64, u64> = HashMap::new();
-        for ord in found.iter().flat_map(|found| column.term_ords(found.doc)) {
-            *of_ord.entry(ord).or_default() += 1;
-        }
-        let mut text = String::new();
-        for (ord, count) in of_ord {
-            if column.ord_to_str(ord, &mut text)? {
-                *counts.entry(text.clone()).or_default() += count;
+    for segment in searcher.segment_readers() {
+        let index = segment.inverted_index(field)?;
+        let mut stream = index.terms().stream()?;
+        for _ in 0..MOST_EXAMINED {
+            let Some((term, info)) = stream.next() else { break };
+            let Ok(name) = std::str::from_utf8(term) else { continue };
+            if has_all(words, name.rsplit(SEPARATOR).next().unwrap_or_default()) {
+                let many = alive(segment, &index.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?);
+                *counts.entry(name.to_owned()).or_default() += many;
             }
         }
     }
-    let mut names: Vec<(String, u64)> = counts.into_iter().collect();
+    let mut names: Vec<(String, u64)> = counts.into_iter().filter(|(_, many)| *many > 0).collect();
     names.sort_unstable_by(|(a, many_a), (b, many_b)| many_b.cmp(many_a).then_with(|| a.cmp(b)));
     Ok(names)
+}
+
+/// How many of `postings` are not of documents that were replaced.
+fn alive(segment: &SegmentReader, postings: &BlockSegmentPostings) -> u64 {
+    let Some(alive) = segment.alive_bitset() else { return postings.doc_freq().into() };
+    let (mut postings, mut many) = (postings.clone(), 0);
+    while !postings.docs().is_empty() {
+        many += postings.docs().iter().filter(|doc| alive.is_alive(**doc)).count() as u64;
+        postings.advance();
+    }
+    many
 }
 
 /// Whether a name is meant: a document may have a word in one of its categories and be in others besides.

@@ -218,7 +218,7 @@ mod tests {
 
     fn vocabulary() -> Vocabulary {
         let frequencies = [("adobe", 40), ("photoshop", 4), ("element", 8), ("5", 100), ("win", 300)];
-        Vocabulary { documents: 1_000, frequencies: frequencies.map(|(word, many)| (text::number(word), many)).into() }
+        Vocabulary { documents: 1_000, frequencies: frequencies.into_iter().map(|(word, many)| (text::number(word), many)).collect() }
     }
 
     fn texts(query: &str) -> Vec<String> {
