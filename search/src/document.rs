@@ -66,6 +66,15 @@ impl Document {
     }
 }
 
+impl Document {
+    /// About how many bytes of text it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.title.len() + self.description.len() + attributes.sum::<usize>()
+    }
+}
+
 /// What other streams than the product's say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {

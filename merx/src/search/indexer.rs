@@ -23,6 +23,9 @@ use super::{
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The most rows of a batch.
 const BATCH_ROWS: i64 = 2_000;
+/// As much is gathered when an index is filled anew: servers take much at once in far less time than little by little.
+const REBUILD_BYTES: usize = 16 << 20;
+const REBUILD_DOCUMENTS: usize = 25_000;
 /// What comes after every SKU in the order of bytes.
 const PAST_ALL_SKUS: &str = "~";
 
@@ -69,6 +72,14 @@ impl Ledger {
     async fn settle(&self, pool: &PgPool, taken: &[String], refused: &[Refused]) -> Result<(), Error> {
         if let Self::Shared(_) = self {
             shared::settle(pool, taken, refused).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything is tried again: what was parked is not, until it is refused again.
+    async fn begin_rebuild(&self, pool: &PgPool) -> Result<(), Error> {
+        if let Self::Shared(_) = self {
+            shared::take_all_out(pool).await?;
         }
         Ok(())
     }
@@ -179,16 +190,25 @@ async fn rebuild(index: &dyn Index, pool: &PgPool, ledger: &Ledger, target: Plac
     tracing::debug!(index = index.name(), position = target.position, "the search index is filled anew");
     let began = Instant::now();
     index.begin_rebuild().await?;
+    ledger.begin_rebuild(pool).await?;
     let (mut after, mut many) = (String::new(), 0);
-    loop {
+    let (mut waiting, mut bytes, mut is_end) = (Vec::new(), 0, false);
+    while !is_end {
         let rows = rows::all(pool, &after, BATCH_ROWS).await?;
-        let Some(last) = rows.last() else { break };
-        after.clone_from(&last.sku);
-        let skus = skus(&rows);
+        match rows.last() {
+            Some(last) => after.clone_from(&last.sku),
+            None => is_end = true,
+        }
         let Changes { documents, .. } = changes(pool, rows).await?;
-        many += documents.len();
-        let refused = index.rebuild(documents).await?;
-        ledger.settle(pool, &skus, &refused).await?;
+        bytes += documents.iter().map(Document::bytes).sum::<usize>();
+        waiting.extend(documents);
+        if is_end || bytes >= REBUILD_BYTES || waiting.len() >= REBUILD_DOCUMENTS {
+            many += waiting.len();
+            bytes = 0;
+            let skus: Vec<String> = waiting.iter().map(|document| document.sku.clone()).collect();
+            let refused = index.rebuild(std::mem::take(&mut waiting)).await?;
+            ledger.settle(pool, &skus, &refused).await?;
+        }
         if stopping.is_cancelled() {
             return Ok(());
         }

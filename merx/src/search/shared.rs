@@ -121,12 +121,17 @@ pub async fn settle(pool: &PgPool, taken: &[String], refused: &[Refused]) -> Res
     Ok(())
 }
 
+/// Takes out whatever is parked.
+pub async fn take_all_out(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from parked_streams where consumer = $1", NAME).execute(pool).await?;
+    Ok(())
+}
+
 /// Removes what stands of an index that no server shares any more.
 pub async fn forget(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query!("delete from parked_streams where consumer = $1", NAME).execute(&mut *transaction).await?;
-    sqlx::query!("delete from checkpoints where name = $1", NAME).execute(&mut *transaction).await?;
-    transaction.commit().await
+    take_all_out(pool).await?;
+    sqlx::query!("delete from checkpoints where name = $1", NAME).execute(pool).await?;
+    Ok(())
 }
 
 /// Why a parked product can't be mended.

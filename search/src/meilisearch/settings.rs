@@ -45,6 +45,8 @@ pub fn settings() -> Settings {
         displayed_attributes: Some(texts(&SHOWN)),
         ranking_rules: Some(texts(&RULES)),
         stop_words: Some(Vec::new()),
+        // How near to each other words stand is told here; to keep it for all pairs of words takes most of the time of indexing.
+        proximity_precision: Some("byAttribute".to_owned()),
         typo_tolerance: Some(TypoToleranceSettings {
             enabled: Some(true),
             disable_on_attributes: Some(texts(&EXACT)),
