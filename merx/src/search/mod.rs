@@ -22,7 +22,8 @@ pub use shared::{NAME, mend};
 /// Where search is kept. The same for every process of a shop.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Search")]
-#[group(id = "search")]
+#[group(id = "search")] // the options it is part of have the name of this type, too
+#[expect(clippy::struct_field_names, reason = "clap calls an option as its field is called, and they stand among others")]
 pub struct Options {
     /// The Meilisearch server. Without it there is an index inside the binary, in the data directory.
     #[arg(long, env = "MEILI_URL", value_name = "URL")]

@@ -8,7 +8,7 @@ use tantivy::{Index, directory::RamDirectory};
 use super::{
     fields::Fields,
     matching::{Statistics, matching},
-    rank::{Vocabulary, ranked},
+    rank::{Ranked, Vocabulary, ranked},
     slots,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub fn in_order(documents: &[Document], words: &Words, vocabulary: &Vocabulary) 
     let slots = slots::of(&searcher, &fields, &fields.sources(), words)?;
     let matched = matching(&searcher, &slots, &Statistics::Vocabulary(vocabulary))?;
     let mut ranked = ranked(&searcher, &matched, (Sort::Relevance, Some(&slots)), vocabulary, documents.len())?;
-    ranked.sort_unstable_by(|a, b| (b.key, b.created).cmp(&(a.key, a.created)));
+    ranked.sort_unstable_by_key(Ranked::order);
     // One segment has its documents in the order in which they came.
     Ok(ranked.into_iter().filter_map(|found| usize::try_from(found.doc).ok()).collect())
 }

@@ -42,7 +42,7 @@ pub fn matching(searcher: &Searcher, slots: &Slots, statistics: &Statistics<'_>)
     for segment in searcher.segment_readers() {
         let mut best = vec![0.0_f32; segment.max_doc() as usize];
         let of = |slot| find(segment, slot, &mut best);
-        found.push(slots.slots.iter().map(of).collect::<Result<_, _>>()?);
+        found.push(slots.words.iter().map(of).collect::<Result<_, _>>()?);
     }
     let weights = weights(searcher, slots, &found, statistics);
     let all: f32 = weights.iter().sum();
@@ -97,7 +97,7 @@ fn weights(searcher: &Searcher, slots: &Slots, found: &[Vec<Found>], statistics:
         };
         if slot.is_aside { ASIDE * weight } else { weight }
     };
-    slots.slots.iter().enumerate().map(weight).collect()
+    slots.words.iter().enumerate().map(weight).collect()
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a weight needs no more digits")]

@@ -190,12 +190,10 @@ impl Inner {
         };
         let is_other = std::mem::replace(&mut writer.pending, kind) != kind;
         let worked = if is_other { index.rollback().map(|_| ()).map_err(Error::from) } else { Ok(()) }.and_then(|()| work(&mut index));
-        match worked {
-            Ok(()) => writer.index = Some(index),
-            Err(_) => {
-                drop(index);
-                writer.pending = Pending::Nothing;
-            }
+        if worked.is_ok() {
+            writer.index = Some(index);
+        } else {
+            writer.pending = Pending::Nothing;
         }
         worked
     }
@@ -237,17 +235,17 @@ impl Inner {
         let position = self.place.read().map_or(0, |place| place.position);
         let searcher = self.reader.searcher();
         narrow::known(&searcher, &self.fields, request)?;
-        let slots = match request.words.is_empty() {
-            true => None,
-            false => Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?),
-        };
+        let slots =
+            if request.words.is_empty() { None } else { Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?) };
         let mut matched = match &slots {
             Some(slots) => matching::matching(&searcher, slots, &Statistics::Index)?,
             None => matching::everything(&searcher),
         };
         if request.sort != Sort::Relevance && matched.iter().flatten().any(|found| found.is_full) {
             // Sorted by anything else, what is only partly meant would stand before what is.
-            matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
+            for segment in &mut matched {
+                segment.retain(|found| found.is_full);
+            }
         }
         let narrowed = narrow::narrow(&searcher, &self.fields, request, matched)?;
         let vocabulary = self.vocabulary.read().clone();

@@ -1,6 +1,6 @@
 //! The order of what was found.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 use tantivy::{Searcher, SegmentReader, columnar::Column};
 
@@ -96,6 +96,13 @@ pub struct Ranked {
     pub created: i64,
 }
 
+impl Ranked {
+    /// What sorts the greatest first.
+    pub fn order(&self) -> Reverse<(u64, i64)> {
+        Reverse((self.key, self.created))
+    }
+}
+
 /// `matched` with their keys, in no order. Ordered by how well they match, only the titles of the `most_titles` best so far are looked at.
 pub fn ranked(
     searcher: &Searcher,
@@ -123,7 +130,7 @@ pub fn ranked(
     if let (Sort::Relevance, Some(slots)) = (sort, slots) {
         let looked_at = most_titles.min(ranked.len());
         if looked_at < ranked.len() {
-            ranked.select_nth_unstable_by(looked_at, |a, b| (b.key, b.created).cmp(&(a.key, a.created)));
+            ranked.select_nth_unstable_by_key(looked_at, Ranked::order);
         }
         look_at_titles(searcher, &mut ranked[..looked_at], slots, vocabulary)?;
     }
@@ -184,7 +191,7 @@ struct Asked {
 impl Asked {
     fn of(slots: &Slots) -> Self {
         let mut words: Numbered<f32> = Numbered::default();
-        for (number, worth) in slots.slots.iter().flat_map(|slot| &slot.numbers) {
+        for (number, worth) in slots.words.iter().flat_map(|slot| &slot.numbers) {
             let known = words.entry(*number).or_default();
             *known = known.max(*worth);
         }

@@ -60,7 +60,7 @@ pub struct Slot {
 /// The slots of a query.
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
-    pub slots: Vec<Slot>,
+    pub words: Vec<Slot>,
     /// The numbers of neighbours that were typed, joined; and of the words themselves.
     pub pairs: Vec<u64>,
     pub singles: Vec<u64>,
@@ -103,7 +103,7 @@ pub fn of(searcher: &Searcher, fields: &Fields, sources: &[Source], words: &Word
     let number_of = |(a, b): (&String, &String)| text::number(&format!("{a}{b}"));
     let pairs = list.iter().zip(list.iter().skip(1)).map(number_of).collect();
     let singles = list.iter().map(|word| text::number(word)).collect();
-    Ok(Slots { slots: slots.into_values().collect(), pairs, singles })
+    Ok(Slots { words: slots.into_values().collect(), pairs, singles })
 }
 
 impl Slot {

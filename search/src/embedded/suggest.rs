@@ -11,7 +11,7 @@ use tantivy::{
 use super::{
     fields::{Fields, SEPARATOR, Source},
     matching::{Statistics, matching},
-    rank::{Vocabulary, ranked},
+    rank::{Ranked, Vocabulary, ranked},
     slots,
 };
 use crate::{
@@ -43,13 +43,15 @@ pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, te
     let title = Source { field: fields.title, weight: 1.0, is_completed: true };
     let slots = slots::of(searcher, fields, &[title], &words)?;
     let mut matched = matching(searcher, &slots, &Statistics::Index)?;
-    matched.iter_mut().for_each(|segment| segment.retain(|found| found.is_full));
+    for segment in &mut matched {
+        segment.retain(|found| found.is_full);
+    }
     let mut ranked = ranked(searcher, &matched, (Sort::Relevance, Some(&slots)), vocabulary, MOST_TITLES)?;
     if ranked.len() > MOST_TITLES {
-        ranked.select_nth_unstable_by(MOST_TITLES, |a, b| (b.key, b.created).cmp(&(a.key, a.created)));
+        ranked.select_nth_unstable_by_key(MOST_TITLES, Ranked::order);
         ranked.truncate(MOST_TITLES);
     }
-    ranked.sort_unstable_by(|a, b| (b.key, b.created).cmp(&(a.key, a.created)));
+    ranked.sort_unstable_by_key(Ranked::order);
     for product in ranked.into_iter().take(most * 4) {
         if suggestions.len() >= most {
             break;

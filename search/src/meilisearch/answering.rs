@@ -100,7 +100,7 @@ impl Meilisearch {
         let skus: Vec<String> = skus.into_iter().skip(skip).take(request.limit).collect();
         let next = offset + skus.len();
         let has_more = next < total && !skus.is_empty();
-        let next = has_more.then(|| After { key: next as u64, created: 0 });
+        let next = has_more.then_some(After { key: next as u64, created: 0 });
         Ok(Answer { skus, total: total as u64, facets, price, next, position: place.position })
     }
 
@@ -230,7 +230,7 @@ impl Meilisearch {
         let found = within(QUESTION_LIMIT, asked.execute::<Hit>()).await?.results;
         let mut suggestions = Vec::new();
         for (found, (kind, field)) in found.iter().zip([(Kind::Category, "category_name"), (Kind::Brand, "brand")]) {
-            let values = found.facet_distribution.iter().flat_map(|facets| facets.get(field)).flatten();
+            let values = found.facet_distribution.iter().filter_map(|facets| facets.get(field)).flatten();
             let mut names: Vec<(usize, Suggestion)> = values.filter_map(|(value, many)| Some((*many, named(kind, value)?))).collect();
             names.retain(|(_, suggestion)| has_all(&words, &suggestion.text));
             names.sort_by(|(many_a, a), (many_b, b)| many_b.cmp(many_a).then_with(|| a.text.cmp(&b.text)));
@@ -263,7 +263,7 @@ fn named(kind: Kind, value: &str) -> Option<Suggestion> {
 }
 
 fn counts(facet: &FacetName, found: &FederatedMultiSearchResponse<Hit>) -> Facet {
-    let counts = found.facet_distribution.iter().flat_map(|facets| facets.get(&field(facet))).flatten();
+    let counts = found.facet_distribution.iter().filter_map(|facets| facets.get(&field(facet))).flatten();
     // Whether any can be bought is no name that we gave.
     let read = |value: &str| if *facet == FacetName::InStock { Some(value.to_owned()) } else { key::text(value) };
     let mut values: Vec<(String, u64)> = counts.filter_map(|(value, many)| Some((read(value)?, *many as u64))).collect();

@@ -162,13 +162,14 @@ impl Meilisearch {
             let index = self.server.client.index(index);
             match self.server.done(index.add_or_replace(&records, Some(record::ID))).await? {
                 Ok(()) => {}
-                Err(Failed(error)) => match batch.as_slice() {
-                    [(sku, _)] => refused.push(Refused { sku: (*sku).to_owned(), reason: error.error_message }),
-                    _ => {
+                Err(Failed(error)) => {
+                    if let [(sku, _)] = batch.as_slice() {
+                        refused.push(Refused { sku: (*sku).to_owned(), reason: error.error_message });
+                    } else {
                         let rest = batch.split_off(batch.len() / 2);
                         waiting.extend([rest, batch]);
                     }
-                },
+                }
             }
         }
         Ok(refused)

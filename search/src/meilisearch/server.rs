@@ -22,7 +22,7 @@ pub const QUESTION_LIMIT: Duration = Duration::from_secs(3);
 /// How long sending documents may take.
 pub const SENDING_LIMIT: Duration = Duration::from_secs(30);
 /// How long a task may wait for its turn and be worked off.
-const TASK_LIMIT: Duration = Duration::from_secs(120);
+const TASK_LIMIT: Duration = Duration::from_mins(2);
 /// How often it is looked whether a task is done.
 const TASK_INTERVAL: Duration = Duration::from_millis(10);
 

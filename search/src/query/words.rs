@@ -18,7 +18,9 @@ impl Words {
     #[must_use]
     pub fn of(text: &str) -> Self {
         let words: Vec<text::Word> = text::words(text).take(MOST_WORDS).collect();
-        let is_unfinished = words.last().is_some_and(|last| last.range.end == text.len());
+        // A letter that hangs on what is before it, as in `POT-S`, is the end of a model number and no beginning.
+        let hangs = |last: &text::Word| last.text.len() == 1 && text[..last.range.start].ends_with(|c: char| !c.is_whitespace());
+        let is_unfinished = words.last().is_some_and(|last| last.range.end == text.len() && !hangs(last));
         let asides = words.iter().map(|word| word.is_aside).collect();
         Self { list: words.into_iter().map(|word| word.text).collect(), asides, is_unfinished }
     }
@@ -45,5 +47,25 @@ impl Words {
     #[must_use]
     pub fn unfinished(&self) -> Option<&str> {
         self.list.last().filter(|_| self.is_unfinished).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Words;
+
+    #[test]
+    fn the_last_word_is_unfinished_unless_something_follows_it() {
+        for (typed, unfinished) in [
+            ("stoneware m", Some("m")),
+            ("m", Some("m")),
+            ("mug ", None),
+            ("mug)", None),
+            ("POT-S", None),
+            ("POT-SE", Some("se")),
+            ("", None),
+        ] {
+            assert_eq!(Words::of(typed).unfinished(), unfinished, "{typed}");
+        }
     }
 }

@@ -121,7 +121,7 @@ async fn failing(State(inner): State<Shared>, request: Request, next: Next) -> R
     match fault {
         Fault::Errors => (StatusCode::INTERNAL_SERVER_ERROR, "out of order").into_response(),
         Fault::Slow => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
         }
         Fault::None | Fault::Tasks => next.run(request).await,

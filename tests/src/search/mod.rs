@@ -179,8 +179,8 @@ fn names(answer: &Answer, pointer: &str) {
 async fn what_is_wrong_with_a_search_is_named() {
     for shop in shops().await {
         let position = stocked(&shop).await;
-        let many = (0..1_000).map(|nth| format!("attributes.a{nth}=x&")).collect::<String>();
-        let values = (0..1_000).map(|nth| format!("brand=b{nth}&")).collect::<String>();
+        let many = (0..1_000).map(|nth| format!("attributes.a{nth}=x")).collect::<Vec<_>>().join("&");
+        let values = (0..1_000).map(|nth| format!("brand=b{nth}")).collect::<Vec<_>>().join("&");
         for (query, pointer) in [
             (format!("q={}", "x".repeat(10_000)), "?q"),
             ("q=a%07b".to_owned(), "?q"),
@@ -224,7 +224,7 @@ async fn the_index_survives_a_kill_and_is_made_anew_where_it_is_damaged() {
         |_| {},
         |files| fs::remove_dir_all(files).unwrap(),
         |files| each(files, |file| fs::write(file, b"damaged").unwrap()),
-        |files| each(files, |file| fs::write(file, &fs::read(file).unwrap()[..fs::metadata(file).unwrap().len() as usize / 2]).unwrap()),
+        |files| each(files, halve),
     ];
     for (nth, damage) in damages.into_iter().enumerate() {
         let product = json!({"sku": format!("NEW{nth}"), "title": "Novelty", "price": money("1")});
@@ -238,6 +238,11 @@ async fn the_index_survives_a_kill_and_is_made_anew_where_it_is_damaged() {
         let answer = client.until("/v1/search?q=novelty", |answer| answer["total"] == nth + 1).await;
         assert!(answer.position() >= position);
     }
+}
+
+fn halve(file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
 }
 
 fn each(folder: &Path, damage: fn(&Path)) {
@@ -258,5 +263,30 @@ async fn a_rebuilt_read_model_is_searched_in_its_place() {
         let position = shop.post("/v1/products", product).await.expect(201).position();
         assert_eq!(found(&shop, "q=mug", position).await.len(), 2);
         shop.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_queries_is_true() {
+    let Some(mut shop) = Shop::open().await else { return };
+    let launch = shop.server().launch().clone().flag("--demo");
+    assert!(shop.server().stop().success());
+    shop.server().start_again_as(launch).await;
+    let head = shop.get("/v1/projections").await.expect(200)["head"].as_i64().unwrap();
+    shop.until("/v1/search", |answer| answer.position() >= head).await;
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/search.md")).unwrap();
+    let rows: Vec<(&str, &str)> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.trim_end_matches('`'), cells.next()?))
+        })
+        .collect();
+    assert_eq!(rows.len(), 20);
+    for (query, first) in rows {
+        let answer = shop.get(&format!("/v1/search?q={}", encoded(query))).await.expect(200);
+        let titles: Vec<&str> = answer.items().iter().map(|item| item["title"].as_str().unwrap()).collect();
+        let wanted: Vec<&str> = first.split(" · ").collect();
+        assert_eq!(titles[..wanted.len().min(titles.len())], wanted, "{query}");
     }
 }
