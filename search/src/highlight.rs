@@ -60,7 +60,10 @@ impl<'a> Marker<'a> {
         let mut is_matched: Vec<bool> = words.iter().map(|word| self.matches(&word.text)).collect();
         for (range, joined) in text::joined(&texts) {
             let is_one = self.words.list().contains(&joined) || self.joined.contains(&joined);
-            if is_one || self.words.unfinished().is_some_and(|begun| joined.starts_with(begun) && texts[range.start].len() < begun.len()) {
+            // Typed up to somewhere in the last of these words, and not by chance: the first one was not meant by itself.
+            let before_last: usize = texts[range.start..range.end - 1].iter().map(String::len).sum();
+            let is_begun = |begun: &str| joined.starts_with(begun) && before_last < begun.len() && !is_matched[range.start];
+            if is_one || self.words.unfinished().is_some_and(is_begun) {
                 is_matched[range].fill(true);
             }
         }
@@ -121,6 +124,8 @@ mod tests {
         assert_eq!(whole("stonewear", "Stoneware & \"x\""), "<em>Stoneware</em> &amp; &quot;x&quot;");
         assert_eq!(whole("pslx350h", "Sony PS-LX350H"), "Sony <em>PS</em>-<em>LX350H</em>");
         assert_eq!(whole("ps lx 350h", "Sony PSLX350H"), "Sony <em>PSLX350H</em>");
+        assert_eq!(whole("pslx3", "Sony PS-LX350H S"), "Sony <em>PS</em>-<em>LX350H</em> S");
+        assert_eq!(whole("mugs", "MUG-STONE-02"), "<em>MUG</em>-STONE-02");
         assert_eq!(whole("", "<script>"), "&lt;script&gt;");
     }
 

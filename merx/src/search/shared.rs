@@ -12,7 +12,7 @@ use event_store::{
     checkpoint, lease,
     parked::{self, Mended, Mending, Parked},
 };
-use search::{Changes, Index, Place, Refused};
+use search::{Index, Place, Refused};
 use sqlx::PgPool;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,10 @@ use super::{indexer, rows};
 /// What it is called among the consumers of the log.
 pub const NAME: &str = "search-index";
 const LEASE: &str = "search-indexer";
+/// How long it may take to give the lease back.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+/// The most times that a product is taken in again because it has changed meanwhile.
+const MOST_CHANGES: usize = 5;
 /// How long it may take to say that something may have been written after the lease was lost.
 const TELLING_LIMIT: Duration = Duration::from_secs(30);
 
@@ -43,6 +47,8 @@ pub async fn run(index: Arc<dyn Index>, pool: PgPool, holder: Uuid, stopping: Ca
             tell(&pool, &stopping).await;
         }
     }
+    // The lease has been given back once nobody speaks of it any more.
+    let _ = timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
 }
 
 /// What was under way when the lease was lost may have been written over what the next holder wrote: the index is filled anew.
@@ -153,16 +159,29 @@ pub async fn mend(index: Option<&dyn Index>, pool: &PgPool, stream: &str, how: M
     let mut transaction = pool.begin().await.map_err(event_store::Error::from)?;
     let parked = parked::take_out(&mut transaction, NAME, stream).await?;
     if let Mending::Retry = how {
-        let index = index.ok_or(Error::NoServer)?;
-        let sku = stream.strip_prefix("product-").unwrap_or(stream);
-        let row = rows::one(pool, sku).await.map_err(indexer::Error::from)?;
-        let Changes { documents, removed } = indexer::changes(pool, row.into_iter().collect()).await?;
-        let refused = index.take(Changes { documents, removed }).await.map_err(indexer::Error::from)?;
-        if let Some(refused) = refused.into_iter().next() {
-            let parked_again = Some(Parked { reason: refused.reason, ..parked });
-            return Ok(Mended { events: 0, parked_again });
+        let refused = retry(index.ok_or(Error::NoServer)?, pool, stream.strip_prefix("product-").unwrap_or(stream)).await?;
+        if let Some(Refused { reason, .. }) = refused {
+            return Ok(Mended { events: 0, parked_again: Some(Parked { reason, ..parked }) });
         }
     }
     transaction.commit().await.map_err(event_store::Error::from)?;
     Ok(Mended { events: 1, parked_again: None })
+}
+
+/// Has a product taken in as it is now. Whoever keeps the index may do the same at once: an older state must not come after a newer one.
+async fn retry(index: &dyn Index, pool: &PgPool, sku: &str) -> Result<Option<Refused>, indexer::Error> {
+    if index.place().await?.is_none() {
+        return Err(search::Error::Unavailable("the index is being made".to_owned()).into());
+    }
+    let mut row = rows::one(pool, sku).await?;
+    for _ in 0..MOST_CHANGES {
+        let changed_position = row.as_ref().map(|row| row.changed_position);
+        let changes = indexer::changes(pool, row.into_iter().collect()).await?;
+        let refused = index.take(changes).await?;
+        row = rows::one(pool, sku).await?;
+        if !refused.is_empty() || row.as_ref().map(|row| row.changed_position) == changed_position {
+            return Ok(refused.into_iter().next());
+        }
+    }
+    Err(search::Error::Unavailable(format!("{sku} changes all the time; try again")).into())
 }

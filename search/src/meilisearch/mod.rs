@@ -89,7 +89,14 @@ impl Index for Meilisearch {
     }
 
     fn reach(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
-        async move { self.put_place(&self.index, place).await }.boxed()
+        async move {
+            if self.kept_place().await?.is_none() {
+                // Whatever was sent meanwhile has made an index of its own, without settings and with nothing else in it.
+                return Err(Error::Unavailable("the server has lost the index".to_owned()));
+            }
+            self.put_place(&self.index, place).await
+        }
+        .boxed()
     }
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -8,7 +8,7 @@ use std::{
 
 use meilisearch_sdk::{
     client::Client,
-    errors::{ErrorCode, ErrorType, MeilisearchError},
+    errors::{Error as Answered, ErrorCode, ErrorType, MeilisearchError},
     task_info::TaskInfo,
     tasks::Task,
 };
@@ -61,25 +61,33 @@ impl Server {
         Ok(Self { client, is_checked: AtomicBool::new(false) })
     }
 
-    /// Makes sure that the server is of a version that answers as is expected here.
+    /// Makes sure that the server is of a version that answers as is expected here. To a key that is good for some indexes only it does not tell
+    /// its version: then it is taken as it is.
     pub async fn check_version(&self) -> Result<(), Error> {
         if self.is_checked.load(Ordering::Acquire) {
             return Ok(());
         }
-        let version = within(QUESTION_LIMIT, self.client.get_version()).await?.pkg_version;
-        if !is_known(&version) {
-            let wanted = format!("Meilisearch {version} is not known to work: it must be 1.{LEAST_MINOR} or a newer one of version 1");
-            return Err(Error::Unavailable(wanted));
+        let asked = async {
+            match self.client.get_version().await {
+                Ok(version) => Ok(Some(version.pkg_version)),
+                Err(Answered::Meilisearch(error)) if error.error_code == ErrorCode::InvalidApiKey => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        match within(QUESTION_LIMIT, asked).await? {
+            Some(version) if is_known(&version) => {}
+            Some(version) => {
+                let wanted = format!("Meilisearch {version} is not known to work: it must be 1.{LEAST_MINOR} or a newer one of version 1");
+                return Err(Error::Unavailable(wanted));
+            }
+            None => tracing::info!("the key does not allow to ask Meilisearch for its version, which is not checked"),
         }
         self.is_checked.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Sends something that makes a task, and waits until it is done.
-    pub async fn done(
-        &self,
-        sent: impl Future<Output = Result<TaskInfo, meilisearch_sdk::errors::Error>>,
-    ) -> Result<Result<(), Failed>, Error> {
+    pub async fn done(&self, sent: impl Future<Output = Result<TaskInfo, Answered>>) -> Result<Result<(), Failed>, Error> {
         let task = within(SENDING_LIMIT, sent).await?;
         let waiting = self.client.wait_for_task(task, Some(TASK_INTERVAL), Some(TASK_LIMIT));
         match within(2 * TASK_LIMIT, waiting).await? {
@@ -91,7 +99,7 @@ impl Server {
     }
 
     /// As [`Self::done`], where nothing that is asked can be wrong.
-    pub async fn surely_done(&self, sent: impl Future<Output = Result<TaskInfo, meilisearch_sdk::errors::Error>>) -> Result<(), Error> {
+    pub async fn surely_done(&self, sent: impl Future<Output = Result<TaskInfo, Answered>>) -> Result<(), Error> {
         self.done(sent).await?.map_err(|Failed(error)| Error::Unavailable(error.to_string()))
     }
 
@@ -110,7 +118,7 @@ fn is_known(version: &str) -> bool {
 }
 
 /// What the server answers in time. Whatever it answers instead, or not at all, makes it unavailable: our requests are right.
-pub async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, meilisearch_sdk::errors::Error>>) -> Result<T, Error> {
+pub async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, Answered>>) -> Result<T, Error> {
     match tokio::time::timeout(limit, asked).await {
         Ok(answered) => answered.map_err(|error| Error::Unavailable(told(&error))),
         Err(_) => Err(Error::Unavailable(format!("Meilisearch did not answer in {} s", limit.as_secs()))),
@@ -118,8 +126,7 @@ pub async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, me
 }
 
 /// As [`within`]; none where the server says that it has not got what was asked for.
-pub async fn found<T>(limit: Duration, asked: impl Future<Output = Result<T, meilisearch_sdk::errors::Error>>) -> Result<Option<T>, Error> {
-    use meilisearch_sdk::errors::Error as Answered;
+pub async fn found<T>(limit: Duration, asked: impl Future<Output = Result<T, Answered>>) -> Result<Option<T>, Error> {
     let asked = async {
         match asked.await {
             Ok(found) => Ok(Some(found)),
@@ -133,7 +140,7 @@ pub async fn found<T>(limit: Duration, asked: impl Future<Output = Result<T, mei
 }
 
 /// The whole reason: the library names only the uppermost.
-fn told(error: &meilisearch_sdk::errors::Error) -> String {
+fn told(error: &Answered) -> String {
     let mut reason = error.to_string().replace('\n', " ");
     let mut source = std::error::Error::source(error);
     while let Some(below) = source {

@@ -131,6 +131,10 @@ async fn no_half_filled_index_gets_into_use_and_none_is_left_over() {
     double.lose(|_| true);
     assert_away(index.finish_rebuild(at(2)).await, "index_not_found");
     assert_eq!(index.place().await.unwrap(), None);
+    // What is sent to a server that was emptied does not count as all there is.
+    index.take(changes(vec![product("D", "Pot")])).await.unwrap();
+    assert_away(index.reach(at(3)).await, "lost");
+    assert_eq!(index.place().await.unwrap(), None);
     assert_away(found(&index, "pot").await, "being made");
 }
 
