@@ -1,13 +1,14 @@
 //! Documents into an index, an index filled anew beside the one in use, and how far each has come.
 
-use meilisearch_sdk::{client::SwapIndexes, indexes::IndexesQuery};
+use meilisearch_sdk::{client::SwapIndexes, indexes::IndexesQuery, task_info::TaskInfo, tasks::Task};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
     Meilisearch, SHAPE, key, record,
-    server::{Failed, QUESTION_LIMIT, found, within},
+    server::{Failed, QUESTION_LIMIT, SENDING_LIMIT, TASK_INTERVAL, TASK_LIMIT, found, within},
     settings::settings,
 };
 use crate::{Changes, Document, Error, Place, Refused};
@@ -125,9 +126,26 @@ impl Meilisearch {
         }
         let swap = |one: &str, other: &str| SwapIndexes { indexes: (one.to_owned(), other.to_owned()), rename: None };
         let swaps = [swap(&self.index, &index), swap(&places(&self.index), &places(&index))];
-        self.server.surely_done(self.server.client.swap_indexes(&swaps)).await?;
+        let task = within(SENDING_LIMIT, self.server.client.swap_indexes(&swaps)).await?;
+        self.wait_for_swap(&task, place).await?;
         for name in [places(&index), index] {
             self.server.remove(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the index in use has come to `place`. The task of a swap belongs to no index, and is not shown to a key that is good for some
+    /// indexes only.
+    async fn wait_for_swap(&self, task: &TaskInfo, place: Place) -> Result<(), Error> {
+        let deadline = Instant::now() + TASK_LIMIT;
+        while self.kept_place().await? != Some(place) {
+            if let Some(Task::Failed { content }) = found(QUESTION_LIMIT, self.server.client.get_task(task)).await? {
+                return Err(Error::Unavailable(content.error.to_string()));
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Unavailable("the index that was filled anew is not swapped in".to_owned()));
+            }
+            sleep(TASK_INTERVAL).await;
         }
         Ok(())
     }

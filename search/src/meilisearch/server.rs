@@ -22,9 +22,9 @@ pub const QUESTION_LIMIT: Duration = Duration::from_secs(3);
 /// How long sending documents may take.
 pub const SENDING_LIMIT: Duration = Duration::from_secs(30);
 /// How long a task may wait for its turn and be worked off.
-const TASK_LIMIT: Duration = Duration::from_mins(2);
+pub const TASK_LIMIT: Duration = Duration::from_mins(2);
 /// How often it is looked whether a task is done.
-const TASK_INTERVAL: Duration = Duration::from_millis(10);
+pub const TASK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How a Meilisearch server is reached.
 #[derive(Clone)]
@@ -130,7 +130,9 @@ pub async fn found<T>(limit: Duration, asked: impl Future<Output = Result<T, Ans
     let asked = async {
         match asked.await {
             Ok(found) => Ok(Some(found)),
-            Err(Answered::Meilisearch(error)) if matches!(error.error_code, ErrorCode::IndexNotFound | ErrorCode::DocumentNotFound) => {
+            Err(Answered::Meilisearch(error))
+                if matches!(error.error_code, ErrorCode::IndexNotFound | ErrorCode::DocumentNotFound | ErrorCode::TaskNotFound) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
