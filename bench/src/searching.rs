@@ -30,7 +30,8 @@ const PRODUCTS: usize = 100_000;
 const BATCH: usize = 2_000;
 const QUERIES_PER_SECOND: u32 = 200;
 const CHANGES_PER_SECOND: usize = 100;
-const COMMITS_PER_SECOND: usize = 10;
+/// As a server commits them while they come without end.
+const COMMITS_PER_SECOND: usize = 5;
 const VOCABULARY: usize = 30_000;
 const CATEGORIES: usize = 200;
 

@@ -55,11 +55,13 @@ pub enum Ledger {
 }
 
 impl Ledger {
-    /// How often it is looked for changes. Another server is asked less often than one's own files.
-    fn pace(&self) -> Duration {
-        match self {
-            Self::Own => Duration::from_millis(40),
-            Self::Shared(_) => Duration::from_millis(150),
+    /// How soon it is looked for changes again, after some were taken in or none. Every commit costs something, however little is in it, and another
+    /// server is asked less often than one's own files.
+    fn pace(&self, has_changed: bool) -> Duration {
+        match (self, has_changed) {
+            (Self::Own, false) => Duration::from_millis(40),
+            (Self::Own, true) => Duration::from_millis(200),
+            (Self::Shared(_), _) => Duration::from_millis(150),
         }
     }
 
@@ -117,11 +119,11 @@ pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &
             step(index, pool, ledger, stopping).await
         };
         let pause = match worked.await {
-            Ok(()) => {
+            Ok(has_changed) => {
                 if std::mem::take(&mut is_failing) {
                     tracing::info!(index = index.name(), "the search index is kept again");
                 }
-                ledger.pace()
+                ledger.pace(has_changed)
             }
             Err(error) => {
                 is_prepared = false;
@@ -138,18 +140,21 @@ pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &
     }
 }
 
-/// Takes in what there is to take in.
-async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) -> Result<(), Error> {
+/// Takes in what there is to take in; whether there was anything.
+async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) -> Result<bool, Error> {
     // Before the rows: they have at least what is up to here.
-    let Some(target) = rows::place(pool).await? else { return Ok(()) };
-    match index.place().await? {
-        Some(known) if known == target => {}
+    let Some(target) = rows::place(pool).await? else { return Ok(false) };
+    let has_changed = match index.place().await? {
+        Some(known) if known == target => false,
         Some(known) if known.leads_to(target) => catch_up(index, pool, ledger, (known, target), stopping).await?,
-        _ => rebuild(index, pool, ledger, target, stopping).await?,
-    }
+        _ => {
+            rebuild(index, pool, ledger, target, stopping).await?;
+            true
+        }
+    };
     ledger.note(pool, target).await?;
     measure(index, target);
-    Ok(())
+    Ok(has_changed)
 }
 
 /// The place moves at the end only, since rows of one position may be in two batches, and once all that was refused is parked.
@@ -159,8 +164,8 @@ async fn catch_up(
     ledger: &Ledger,
     (known, target): (Place, Place),
     stopping: &CancellationToken,
-) -> Result<(), Error> {
-    let mut after = (known.position, PAST_ALL_SKUS.to_owned());
+) -> Result<bool, Error> {
+    let (mut after, mut has_changed) = ((known.position, PAST_ALL_SKUS.to_owned()), false);
     loop {
         let began = Instant::now();
         let rows = rows::changed(pool, &after, BATCH_ROWS).await?;
@@ -169,6 +174,7 @@ async fn catch_up(
             after = (last.changed_position, last.sku.clone());
             let (many, skus) = (rows.len(), skus(&rows));
             let changes = changes(pool, rows).await?;
+            has_changed = true;
             ledger.set_unsettled(true);
             let refused = index.take(changes).await?;
             ledger.settle(pool, &skus, &refused).await?;
@@ -178,10 +184,10 @@ async fn catch_up(
         if is_last {
             index.reach(target).await?;
             ledger.set_unsettled(false);
-            return Ok(());
+            return Ok(has_changed);
         }
         if stopping.is_cancelled() {
-            return Ok(());
+            return Ok(has_changed);
         }
     }
 }

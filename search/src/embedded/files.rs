@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tantivy::{Index, IndexSettings, IndexWriter, TantivyError, directory::MmapDirectory};
+use tantivy::{Index, IndexSettings, IndexWriter, TantivyError, directory::MmapDirectory, indexer::LogMergePolicy};
 
 use super::fields::Fields;
 use crate::{Error, Place};
@@ -18,6 +18,9 @@ use crate::{Error, Place};
 const SHAPE: u32 = 1;
 /// The most processes that have an index below one directory.
 const MOST_PROCESSES: u32 = 64;
+/// Segments with fewer documents than this count as equally small. Those that were merged already must soon be no longer: they would be merged
+/// again and again with every few commits.
+const SMALL_SEGMENT: u32 = 500;
 /// The memory that documents are gathered in before they are written.
 const WRITER_BYTES: usize = 64 << 20;
 
@@ -99,7 +102,11 @@ fn try_open(directory: &Path, fields: &Fields) -> Result<Option<(Index, Option<P
 
 /// The writer of `index`: one thread, since a shop's server has other work.
 pub fn writer(index: &Index) -> Result<IndexWriter, Error> {
-    Ok(index.writer_with_num_threads(1, WRITER_BYTES)?)
+    let writer = index.writer_with_num_threads(1, WRITER_BYTES)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_min_layer_size(SMALL_SEGMENT);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
 }
 
 /// Removes files, and nothing that somebody else may have put there.
