@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Answer, Document, Error, Facet, Kind, Request, Suggestion,
     embedded::{has_all, in_order},
-    query::{After, FacetName, MOST_FACET_VALUES, Sort, Words},
+    query::{After, EXACT_TOTAL, FacetName, MOST_FACET_VALUES, Sort, Words},
 };
 
 /// So many of what matches best are put in our order.
@@ -60,8 +60,8 @@ impl Meilisearch {
         let (tries, strategy) = self.narrowed(request.sort, tries).await?;
         let order = asked::order(request.sort, !tries.is_empty());
         let is_ranked = order.is_empty();
-        // A page says where it begins; in our order only within the window.
-        let offset = request.after.map_or(0, |after| usize::try_from(after.key).unwrap_or(usize::MAX));
+        // A page says where it begins; in our order only within the window. Past the exact total there are no more pages, whatever a cursor says.
+        let offset = request.after.map_or(0, |after| usize::try_from(after.key.min(EXACT_TOTAL)).unwrap_or_default());
         let (skip, first) = if is_ranked && offset < WINDOW { (offset, 0) } else { (0, offset) };
         let limit = if first == 0 && is_ranked { WINDOW.max(skip + request.limit) } else { request.limit };
         let own: Vec<&FacetName> = request.facets.iter().filter(|facet| is_filtered(&request.filters, facet)).collect();
