@@ -49,6 +49,11 @@ impl Order {
         self.stage == Stage::Cancelled
     }
 
+    /// How many units of a SKU were bought.
+    pub fn quantity(&self, sku: &Sku) -> i64 {
+        self.lines.get(sku).copied().unwrap_or(0)
+    }
+
     pub fn is_confirmed(&self) -> bool {
         self.stage == Stage::Confirmed
     }
