@@ -55,6 +55,8 @@ mod payments;
 #[cfg(test)]
 mod prepared_queries;
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod search;
