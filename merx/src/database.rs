@@ -71,7 +71,7 @@ impl Database {
         };
         let options = options(location, cluster.as_ref())?.options([("default_transaction_read_only", "on")]);
         let database = Self { pool: connect(options, READING_CONNECTIONS).await?, cluster };
-        match event_store::program::check(&database.pool, env!("CARGO_PKG_VERSION")).await {
+        match event_store::program::check(&database.pool, crate::VERSION).await {
             Ok(()) => Ok(database),
             Err(error) => {
                 database.close().await;
@@ -83,7 +83,7 @@ impl Database {
     async fn migrated(location: &Location, cluster: Option<postgres::Cluster>) -> Result<Self, Error> {
         let pool = connect(options(location, cluster.as_ref())?, POOL_CONNECTIONS).await?;
         let database = Self { pool, cluster };
-        if let Err(error) = event_store::program::prepare(&database.pool, env!("CARGO_PKG_VERSION")).await {
+        if let Err(error) = event_store::program::prepare(&database.pool, crate::VERSION).await {
             database.close().await;
             return Err(error.into());
         }

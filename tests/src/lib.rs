@@ -70,3 +70,5 @@ mod shop;
 mod topics;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod versions;
