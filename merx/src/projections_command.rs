@@ -52,8 +52,12 @@ enum Action {
 
 /// Does what `options` say.
 pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(location).await?;
-    let done = act(&database, &options.search, options.action.unwrap_or(Action::List)).await;
+    let action = options.action.unwrap_or(Action::List);
+    let database = match action {
+        Action::List => Database::to_read(location).await?,
+        _ => Database::existing(location).await?,
+    };
+    let done = act(&database, &options.search, action).await;
     database.close().await;
     done
 }

@@ -8,7 +8,7 @@ use crate::{Location, database::Database, import::progress};
 
 /// Reads the whole log at `location` and says whether it is whole, or else what is wrong first.
 pub async fn run(location: &Location) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(location).await?;
+    let database = Database::to_read(location).await?;
     let verified = tokio::select! {
         verified = verify(&database) => verified,
         _ = tokio::signal::ctrl_c() => Err("interrupted before the end: nothing is known of the log".into()),
