@@ -340,17 +340,16 @@ async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, cause
     let stream = StreamId::payment(order);
     let state = shop.payments.at_least(&stream, cause.version, |state, _| state.clone()).await?;
     let Some(charge) = state.charge() else { return Ok(Next::Nothing) };
-    for question in question::questions(&state, now()) {
+    let (questions, mut next) = question::questions(&state, now());
+    for question in questions {
         let answer = ask(gateway, order, &question).await;
-        let (command, next) = question::follow(charge, &question, answer, later);
+        let (command, again) = question::follow(charge, &question, answer, later);
         if let Some(command) = command {
             record(shop, &stream, cause, &command).await?;
         }
-        if next != Next::Nothing {
-            return Ok(next);
-        }
+        next = next.or(again);
     }
-    Ok(Next::Nothing)
+    Ok(next)
 }
 
 /// Asks one question.
@@ -367,7 +366,7 @@ async fn ask(gateway: &dyn PaymentGateway, order: OrderId, question: &Question) 
             Answer::Charge(outcome)
         }
         Question::Void(request) => Answer::Void(answer(gateway.void(request)).await),
-        Question::Refund(request, _) => Answer::Refund(answer(gateway.refund(request)).await),
+        Question::Refund(request, ..) => Answer::Refund(answer(gateway.refund(request)).await),
     }
 }
 
@@ -378,9 +377,9 @@ async fn answer<T>(question: impl Future<Output = Result<T, NoAnswer>>) -> Resul
         .unwrap_or_else(|_| Err(NoAnswer(format!("the gateway gave no answer within {} seconds", ANSWER_LIMIT.as_secs()))))
 }
 
-fn later(attempt: u32) -> Timestamp {
+fn later(attempt: u32, most: Duration) -> Timestamp {
     let random = u32::from_be_bytes(Uuid::now_v7().as_bytes()[12..].try_into().unwrap_or_default());
-    question::later(now(), attempt, random)
+    question::later(now(), attempt, most, random)
 }
 
 async fn record(shop: &Shop, stream: &StreamId, cause: Cause, command: &payment::Command) -> Result<(), event_store::Error> {

@@ -177,14 +177,15 @@ async fn settle(sim: &Sim, server: ServerId, order: OrderId, version: i64) -> Re
     let state = sim.at_least::<Payment, _>(server, &stream, version, Clone::clone).await.unwrap_or_default();
     let Some(charge) = state.charge() else { return Ok(Next::Nothing) };
     let now = sim.world().clock(server);
-    for question in question::questions(&state, now) {
+    let (questions, mut next) = question::questions(&state, now);
+    for question in questions {
         let answer = ask(sim, &question).await;
-        let later = |attempt| {
+        let later = |attempt, most| {
             let mut world = sim.world();
             let random = world.rng.u32(..);
-            question::later(world.clock(server), attempt, random)
+            question::later(world.clock(server), attempt, most, random)
         };
-        let (command, next) = question::follow(charge, &question, answer, later);
+        let (command, again) = question::follow(charge, &question, answer, later);
         if let Some(command) = command {
             let context = sim.context(server, "worker:payment");
             if let Err(command_api::handler::Failure::Store(failure)) =
@@ -193,11 +194,9 @@ async fn settle(sim: &Sim, server: ServerId, order: OrderId, version: i64) -> Re
                 return Err(failure.0);
             }
         }
-        if next != Next::Nothing {
-            return Ok(next);
-        }
+        next = next.or(again);
     }
-    Ok(Next::Nothing)
+    Ok(next)
 }
 
 /// Asks the gateway, over a network that does to questions and answers what networks do.
@@ -256,7 +255,7 @@ fn at_the_gateway(sim: &Sim, question: &Question) -> Answer {
     let answer = match question {
         Question::Charge(request) => Answer::Charge(world.gateway.charge(request, &mut world.counts)),
         Question::Void(request) => Answer::Void(Ok(world.gateway.void(request, &mut world.counts))),
-        Question::Refund(request, _) => Answer::Refund(Ok(world.gateway.refund(request, &mut world.counts))),
+        Question::Refund(request, ..) => Answer::Refund(Ok(world.gateway.refund(request, &mut world.counts))),
     };
     world.trace.note(world.now, || format!("gateway: {question:?} -> {answer:?}"));
     answer
