@@ -218,14 +218,14 @@ async fn work(
     let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let due = worker.open.next_due(|order| worker.busy.contains_key(order));
+        let due = worker.open.next_due();
         tokio::select! {
             batch = source.next(worker.position) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done).await?,
             _ = tick.tick() => worker.write_down().await?,
             () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },
         }
-        gauge!("merx_payments_open").set(u32::try_from(worker.open.len() + worker.busy.len()).unwrap_or(u32::MAX));
+        gauge!("merx_payments_open").set(u32::try_from(worker.open.len()).unwrap_or(u32::MAX));
     }
 }
 
@@ -261,8 +261,7 @@ impl Worker {
 
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
-        let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, &still_busy, self.position).await
+        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, self.position).await
     }
 
     /// Works on an order's payment in the background.
@@ -272,6 +271,7 @@ impl Worker {
             return;
         }
         self.busy.insert(order, Busy { again: None });
+        self.open.begin(order);
         let (shop, gateway, places) = (self.shop.clone(), self.gateway.clone(), self.places.clone());
         self.running.spawn(async move {
             let Ok(_place) = places.acquire().await else { return (order, Ok(Next::Nothing)) };

@@ -75,7 +75,7 @@ impl Worker {
             }
             if self.done.borrow().is_empty() {
                 let offset = self.sim.world().servers.get(self.server).map_or(0, |server| server.clock_offset);
-                let next = self.open.next_due(|order| self.busy.contains_key(order)).map(|at| at.micros() - offset);
+                let next = self.open.next_due().map(|at| at.micros() - offset);
                 self.sim.park(next).await;
             }
         }
@@ -112,8 +112,7 @@ impl Worker {
 
     /// Commits how far everything is settled or known to be open; whether there was something to write.
     async fn write_down(&mut self) -> Result<bool, Error> {
-        let busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        let Some(writing) = self.open.writing(&busy, self.position) else { return Ok(false) };
+        let Some(writing) = self.open.writing(self.position) else { return Ok(false) };
         self.sim.hop().await;
         {
             let mut world = self.sim.world();
@@ -138,6 +137,7 @@ impl Worker {
             return;
         }
         self.busy.insert(order, None);
+        self.open.begin(order);
         let (sim, server, done, worker) = (self.sim.clone(), self.server, self.done.clone(), self.sim.current_task());
         self.sim.spawn_here("payment", async move {
             let next = settle(&sim, server, order, version).await;
