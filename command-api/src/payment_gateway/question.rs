@@ -181,7 +181,87 @@ fn charge_request(charge: &Charge) -> ChargeRequest {
 
 #[cfg(test)]
 mod tests {
+    use domain::Aggregate as _;
+    use event_schemas::{
+        Money,
+        events::{
+            order::PaymentMeans,
+            payment::{PaymentCaptured, PaymentRefundRequested, PaymentRequested},
+        },
+    };
+
     use super::*;
+
+    fn t(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn gbp(amount: &str) -> Money {
+        Money::new(amount.parse().unwrap(), "GBP".parse().unwrap())
+    }
+
+    fn refund(n: u128) -> RefundId {
+        RefundId(Uuid::from_u128(n))
+    }
+
+    /// A payment of 10.00 that was captured, of which these refunds of 1.00 are asked for.
+    fn captured(refunds: &[u128]) -> payment::State {
+        let means = PaymentMeans { method: "simulated".into(), token: "tok_ok".into() };
+        let requested = PaymentRequested { amount: gbp("10.00"), means, idempotency_key: Uuid::from_u128(1), deadline: t(900) };
+        let captured = PaymentCaptured { amount: gbp("10.00"), gateway_reference: "ch_1".into() };
+        let asked = refunds.iter().map(|n| PaymentRefundRequested { refund: refund(*n), amount: gbp("1.00"), reason: "broken".into() }.into());
+        let events = [PaymentEvent::from(requested), captured.into()].into_iter().chain(asked);
+        events.fold(payment::State::default(), |state, event| payment::Payment::evolve(state, &event, t(0)))
+    }
+
+    /// Asks all that is to be asked at `now`; which refunds these are about, and when to look again.
+    fn ask(state: &mut payment::State, now: Timestamp, answer: impl Fn(RefundId) -> Result<RefundOutcome, NoAnswer>) -> (Vec<RefundId>, Next) {
+        let charge = state.charge().cloned().unwrap();
+        let (questions, mut next) = questions(state, now);
+        let mut asked = Vec::new();
+        for question in questions {
+            let Question::Refund(_, refund, _) = &question else { panic!("{question:?}") };
+            asked.push(*refund);
+            let (command, again) = follow(&charge, &question, Answer::Refund(answer(*refund)), |attempt, most| later(now, attempt, most, u32::MAX));
+            next = next.or(again);
+            for event in payment::Payment::decide(state, &command.unwrap(), now).unwrap() {
+                *state = payment::Payment::evolve(std::mem::take(state), &event, now);
+            }
+        }
+        (asked, next)
+    }
+
+    #[test]
+    fn a_refund_without_an_answer_holds_no_other_up_and_waits_longer_each_time() {
+        let mut state = captured(&[1, 2, 3]);
+        let only_1_is_lost = |asked| {
+            if asked == refund(1) { Err(NoAnswer("lost".into())) } else { Ok(RefundOutcome::Succeeded { reference: "re".into() }) }
+        };
+        let (asked, next) = ask(&mut state, t(0), only_1_is_lost);
+        assert_eq!((asked, next), (vec![refund(1), refund(2), refund(3)], Next::At(Timestamp::from_micros(400_000))));
+        let (mut pauses, mut now) = (Vec::new(), t(0));
+        let mut next = next;
+        for _ in 0..16 {
+            let Next::At(at) = next else { panic!("nothing is to be done") };
+            pauses.push(at.since(now).num_milliseconds());
+            assert_eq!(ask(&mut state, at.plus(chrono::Duration::microseconds(-1)), only_1_is_lost), (Vec::new(), next), "not before its time");
+            now = at;
+            let (asked, again) = ask(&mut state, now, only_1_is_lost);
+            assert_eq!(asked, [refund(1)]);
+            next = again;
+        }
+        assert_eq!(pauses[..4], [400, 800, 1_600, 3_200]);
+        assert_eq!(pauses[15], 900_000, "a quarter of an hour at most");
+    }
+
+    #[test]
+    fn a_refund_that_is_refused_is_asked_for_no_more() {
+        let mut state = captured(&[1]);
+        let refused = |_| Ok(RefundOutcome::Failed { failure: "account_closed".into() });
+        assert_eq!(ask(&mut state, t(0), refused), (vec![refund(1)], Next::Nothing));
+        assert_eq!(ask(&mut state, t(9_999), refused), (Vec::new(), Next::Nothing));
+        assert_eq!(state.refundable(), Some(gbp("10.00")));
+    }
 
     #[test]
     fn pauses_double_up_to_a_minute_and_a_random_half_is_left_out() {
