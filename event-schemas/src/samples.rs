@@ -15,12 +15,12 @@ use crate::{
         flash_sale::{self, FlashSaleAnnounced, FlashSaleCancelled, FlashSaleEnded, FlashSaleStarted},
         order::{
             self, Address, CancellationCause, ImportedLine, ImportedLineKind, ItemQuantity, Line, OrderCancelled, OrderCapturedLate,
-            OrderConfirmed, OrderDelivered, OrderImported, OrderPlaced, OrderRefundRequested, OrderRefunded, OrderRejected,
+            OrderConfirmed, OrderDelivered, OrderImported, OrderPlaced, OrderRefundFailed, OrderRefundRequested, OrderRefunded, OrderRejected,
             OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
         payment::{
-            self, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-            PaymentRefunded, PaymentRequested,
+            self, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundAttemptFailed,
+            PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
         product::{self, Description, Image, ProductActivated, ProductArchived, ProductCreated, ProductDescribed, ProductRepriced},
         review::{self, ReviewPosted},
@@ -237,6 +237,7 @@ fn orders_delivered() -> [order::Event; 5] {
         OrderReturned { return_id: RETURN, items: mugs(1), reason: "one is enough".into(), restock: true }.into(),
         OrderRefundRequested { refund, amount, reason: "returned".into(), metadata: notes("ticket", "4711") }.into(),
         OrderRefunded { refund, amount, reason: "returned".into() }.into(),
+        OrderRefundFailed { refund, amount, reason: "returned".into(), failure: "account_closed".into() }.into(),
     ]
 }
 
@@ -294,6 +295,9 @@ fn payments() -> [payment::Event; 7] {
         PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into(),
         PaymentRefundRequested { refund, amount: gbp("12.50"), reason: "returned".into() }.into(),
         PaymentRefunded { refund, amount: gbp("12.50"), gateway_reference: reference("re") }.into(),
+        PaymentRefundAttemptFailed { refund, attempt: 1, reason: "the gateway did not answer".into(), retry_at: at("2026-03-02T10:31:02.000125Z") }
+            .into(),
+        PaymentRefundFailed { refund, amount: gbp("12.50"), failure: "account_closed".into() }.into(),
     ]
 }
 

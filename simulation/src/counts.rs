@@ -76,6 +76,8 @@ sights! {
     NotRestocked = "returns without restock",
     /// Money went back.
     Refunded = "refunds",
+    /// Money could not go back.
+    RefundFailed = "refunds refused by the gateway",
     /// A command was decided again: its stream had moved.
     Conflict = "conflicts decided again",
     /// A command was in the log already.

@@ -12,8 +12,8 @@ use event_schemas::{
             OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
         payment::{
-            PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-            PaymentRefunded, PaymentRequested,
+            PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundFailed,
+            PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
         stock::{AllotmentEnd, StockAllotmentClosed, StockAllotted, StockCommitted, StockReceived, StockReserved},
     },
@@ -280,6 +280,16 @@ fn an_order_hears_of_money_that_went_back_and_why() {
     let record = |reason: &str| of_order(order::Command::RecordRefund { refund, amount: gbp("4.00"), reason: reason.into() });
     given([requested(), captured(), asked, refunded.clone()]).when(refunded.clone()).then([record("broken")]);
     given([requested(), captured()]).when(refunded).then([record("")]);
+}
+
+#[test]
+fn an_order_hears_of_money_that_could_not_go_back_and_why() {
+    let refund = RefundId(Uuid::from_u128(5));
+    let asked = Event::Payment(PaymentRefundRequested { refund, amount: gbp("4.00"), reason: "broken".into() }.into());
+    let failed = Event::Payment(PaymentRefundFailed { refund, amount: gbp("4.00"), failure: "account_closed".into() }.into());
+    let (reason, failure) = ("broken".into(), "account_closed".into());
+    let record = of_order(order::Command::RecordRefundFailure { refund, amount: gbp("4.00"), reason, failure });
+    given([requested(), captured(), asked, failed.clone()]).when(failed).then([record]);
 }
 
 /// Stock of A: ten units, with holds that end at these seconds.

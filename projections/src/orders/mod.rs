@@ -21,7 +21,7 @@ impl Projection for Orders {
     }
 
     fn version(&self) -> i32 {
-        2 // since orders say why they were cancelled
+        3 // since refunds say why they failed
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -229,6 +229,7 @@ impl Payment {
             }
             "PaymentDeclined" | "PaymentCancelled" => self.is_over = true,
             "PaymentRefundRequested" => self.refunds_under_way += 1,
+            "PaymentRefundFailed" => self.refunds_under_way -= 1,
             "PaymentRefunded" => {
                 self.refunds_under_way -= 1;
                 self.refunded += amount(&data["amount"]);
