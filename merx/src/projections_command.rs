@@ -20,8 +20,6 @@ const MOST_PARKED: i64 = 1_000;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    location: Location,
-    #[command(flatten)]
     search: search::Options,
     #[command(subcommand)]
     action: Option<Action>,
@@ -53,9 +51,13 @@ enum Action {
 }
 
 /// Does what `options` say.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
-    let done = act(&database, &options.search, options.action.unwrap_or(Action::List)).await;
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
+    let action = options.action.unwrap_or(Action::List);
+    let database = match action {
+        Action::List => Database::to_read(location).await?,
+        _ => Database::existing(location).await?,
+    };
+    let done = act(&database, &options.search, action).await;
     database.close().await;
     done
 }

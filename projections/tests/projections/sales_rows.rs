@@ -145,3 +145,18 @@ async fn totals_are_what_the_cells_come_to_however_events_are_cut_into_batches()
         assert_eq!(totals.as_array().map(Vec::len), Some(10), "{totals}");
     }
 }
+
+#[tokio::test]
+async fn an_invoice_that_adjusts_accounts_counts_in_net_only() {
+    let Some(database) = Database::create().await else { return };
+    let mut log = Log::default();
+    for (number, invoice, amount) in [(1, "A563185", "11062.06"), (2, "A563186", "-11062.07"), (3, "536365", "1.00")] {
+        let mut imported = imported("placed_at", "2011-08-12T14:50:00Z", "United Kingdom", &[("B", 1, amount, amount)], amount);
+        imported["invoice"] = json!(invoice);
+        log.add(&order(number), "OrderImported", &imported);
+    }
+    database.apply("sales", &log.events, 10).await;
+    for (key, name) in [("country", "United Kingdom"), ("product", "B"), ("category", "")] {
+        assert_eq!(cells(&database, key).await, [json!(["2011-08-12", name, 1, 1, "1.00", "0", "0.99"])]);
+    }
+}
