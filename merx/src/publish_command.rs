@@ -22,16 +22,14 @@ const PUBLISHER_LIMIT: Duration = Duration::from_secs(15);
 /// What to send again.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    location: Location,
     /// The first event to send again; 1 is the whole log.
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
     from: i64,
 }
 
 /// Has the server that publishes send again what `options` name, beside what is new, and shows how far it is.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
+    let database = Database::existing(location).await?;
     let done = send(&database.pool, options.from).await;
     database.close().await;
     done
