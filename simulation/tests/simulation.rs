@@ -16,7 +16,8 @@ fn ten_thousand_shops_keep_every_rule() {
     println!("{}{summary}", summary.counts);
     // Of ten thousand seeds, well below what was seen: enough to notice that something is not simulated any more.
     let least = |sight| match sight {
-        Sight::ChargedAfterVoid | Sight::PriceChanged | Sight::StockLost | Sight::ExpiryWon | Sight::ReservedAgain => 10,
+        Sight::StockLost | Sight::ExpiryWon => 3,
+        Sight::ChargedAfterVoid | Sight::PriceChanged | Sight::ReservedAgain => 10,
         Sight::LetGoAhead => 50,
         Sight::Expired | Sight::LimitReached | Sight::SaleCancelled | Sight::CapturedLate | Sight::Rejected => 300,
         _ => 1_000,
@@ -73,9 +74,9 @@ found! {
     a_log_that_forgets_its_commands_is_found: CommandsForgotten within 0..500, by StockFollowsOrder, Sequence;
     a_checkpoint_that_moves_first_is_found: CheckpointFirst within 0..200, by Money, OrderFinal, NothingHeld, StockFollowsOrder;
     a_checkpoint_that_anybody_moves_is_found: CheckpointUnfenced within 0..2_000, by ConsumersAtHead, StockFollowsOrder, OrderFinal;
-    // Rare, since three things must meet: one in some 15,000 seeds shows it. Where the simulator draws otherwise, look for another one with
-    // `--mutation fence-ignored --seeds 60000`.
-    a_fence_that_is_ignored_is_found: FenceIgnored within 22_200..22_400, by Money, GatewayAgrees, NothingHeld;
+    // Rare, since three things must meet: one in some 4,000 seeds shows it. Where the simulator draws otherwise, look for another one with
+    // `--mutation fence-ignored --seeds 20000`.
+    a_fence_that_is_ignored_is_found: FenceIgnored within 600..700, by Money, GatewayAgrees, NothingHeld;
     reminders_in_memory_are_found: RemindersForgotten within 0..100, by NothingHeld, OrderFinal;
     an_expiry_before_the_log_was_seen_is_found: ExpiredUnseen within 0..1_000, by PaidIsFulfilled;
     a_paid_order_that_is_given_up_though_there_is_stock_is_found: LostAtOnce within 0..2_000, by PaidIsFulfilled;

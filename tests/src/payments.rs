@@ -157,7 +157,10 @@ async fn a_refund_that_the_gateway_refuses_fails_says_why_and_frees_its_amount()
     for refunds in 1..=2 {
         // All of it each time: what failed is free again.
         let asked = shop.post(&format!("{path}/refunds"), json!({"amount": money("4.00"), "reason": "broken"})).await.expect(201);
-        assert_eq!((&asked["refunds"][refunds - 1]["status"], &asked["refunds"][refunds - 1]["failure"]), (&json!("pending"), &Value::Null));
+        assert_eq!(
+            (&asked["refunds"][refunds - 1]["status"], &asked["refunds"][refunds - 1]["failure"]),
+            (&json!("pending"), &Value::Null)
+        );
         let order = shop.until(&path, |order| order["refunds"].as_array().map_or(0, Vec::len) == refunds && is_settled(&order.body)).await;
         for refund in order["refunds"].as_array().unwrap() {
             assert_eq!((&refund["status"], refund["failure"].is_string()), (&json!("failed"), true), "{order}");

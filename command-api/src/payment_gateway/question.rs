@@ -209,20 +209,26 @@ mod tests {
         let means = PaymentMeans { method: "simulated".into(), token: "tok_ok".into() };
         let requested = PaymentRequested { amount: gbp("10.00"), means, idempotency_key: Uuid::from_u128(1), deadline: t(900) };
         let captured = PaymentCaptured { amount: gbp("10.00"), gateway_reference: "ch_1".into() };
-        let asked = refunds.iter().map(|n| PaymentRefundRequested { refund: refund(*n), amount: gbp("1.00"), reason: "broken".into() }.into());
+        let asked =
+            refunds.iter().map(|n| PaymentRefundRequested { refund: refund(*n), amount: gbp("1.00"), reason: "broken".into() }.into());
         let events = [PaymentEvent::from(requested), captured.into()].into_iter().chain(asked);
         events.fold(payment::State::default(), |state, event| payment::Payment::evolve(state, &event, t(0)))
     }
 
     /// Asks all that is to be asked at `now`; which refunds these are about, and when to look again.
-    fn ask(state: &mut payment::State, now: Timestamp, answer: impl Fn(RefundId) -> Result<RefundOutcome, NoAnswer>) -> (Vec<RefundId>, Next) {
+    fn ask(
+        state: &mut payment::State,
+        now: Timestamp,
+        answer: impl Fn(RefundId) -> Result<RefundOutcome, NoAnswer>,
+    ) -> (Vec<RefundId>, Next) {
         let charge = state.charge().cloned().unwrap();
         let (questions, mut next) = questions(state, now);
         let mut asked = Vec::new();
         for question in questions {
             let Question::Refund(_, refund, _) = &question else { panic!("{question:?}") };
             asked.push(*refund);
-            let (command, again) = follow(&charge, &question, Answer::Refund(answer(*refund)), |attempt, most| later(now, attempt, most, u32::MAX));
+            let (command, again) =
+                follow(&charge, &question, Answer::Refund(answer(*refund)), |attempt, most| later(now, attempt, most, u32::MAX));
             next = next.or(again);
             for event in payment::Payment::decide(state, &command.unwrap(), now).unwrap() {
                 *state = payment::Payment::evolve(std::mem::take(state), &event, now);
@@ -244,7 +250,11 @@ mod tests {
         for _ in 0..16 {
             let Next::At(at) = next else { panic!("nothing is to be done") };
             pauses.push(at.since(now).num_milliseconds());
-            assert_eq!(ask(&mut state, at.plus(chrono::Duration::microseconds(-1)), only_1_is_lost), (Vec::new(), next), "not before its time");
+            assert_eq!(
+                ask(&mut state, at.plus(chrono::Duration::microseconds(-1)), only_1_is_lost),
+                (Vec::new(), next),
+                "not before its time"
+            );
             now = at;
             let (asked, again) = ask(&mut state, now, only_1_is_lost);
             assert_eq!(asked, [refund(1)]);

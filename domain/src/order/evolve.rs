@@ -3,8 +3,7 @@
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        Event, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, OrderSubmitted,
-        RejectionReason,
+        Event, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, OrderSubmitted, RejectionReason,
     },
     ids::RefundId,
     resource::{Cancellation, OrderStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry},

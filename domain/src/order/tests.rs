@@ -4,8 +4,8 @@ use event_schemas::{
     Event as LogEvent, Money,
     events::order::{
         Address, CancellationCause, Event, ImportedLine, ImportedLineKind, Line, OrderCancelled, OrderCapturedLate, OrderConfirmed,
-        OrderDelivered, OrderImported, OrderPlaced, OrderRefundFailed, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturnImported, OrderReturned,
-        OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
+        OrderDelivered, OrderImported, OrderPlaced, OrderRefundFailed, OrderRefundRequested, OrderRefunded, OrderRejected,
+        OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
     },
     ids::{CartId, RefundId, ReturnId, ShipmentId},
     resource::OrderStatus,

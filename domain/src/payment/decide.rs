@@ -54,7 +54,12 @@ fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
             | Command::RecordRefundAttempt { refund, .. }
             | Command::RecordRefundFailure { refund, .. },
             state,
-        ) => state.pending_refunds().find(|pending| pending.refund == *refund).and_then(|pending| follow_refund(pending, command)).into_iter().collect(),
+        ) => state
+            .pending_refunds()
+            .find(|pending| pending.refund == *refund)
+            .and_then(|pending| follow_refund(pending, command))
+            .into_iter()
+            .collect(),
         _ => Vec::new(),
     }
 }

@@ -3,8 +3,8 @@ use event_schemas::{
     events::{
         order::PaymentMeans,
         payment::{
-            Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundAttemptFailed,
-            PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+            Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined,
+            PaymentRefundAttemptFailed, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
     },
     ids::RefundId,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        CancellationCause, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned,
-        OrderShipped, OrderSubmitted, RejectionReason,
+        CancellationCause, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped,
+        OrderSubmitted, RejectionReason,
     },
     ids::{OrderId, RefundId, Sku},
     resource::{

@@ -16,9 +16,8 @@ use super::{
 use crate::scheduler::Sim;
 
 /// The tokens of `API.md`, the good one more often.
-const TOKENS: [&str; 10] = [
-    "tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down", "tok_no_refund",
-];
+const TOKENS: [&str; 10] =
+    ["tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down", "tok_no_refund"];
 
 /// One buyer's visit.
 pub(crate) async fn visit(sim: &Sim) {

@@ -118,7 +118,10 @@ pub(super) fn finish(id: OrderId, order: &Order, payment: Option<&Payment>) -> C
     let kept = captured - payment.refunded();
     let failed: Vec<_> = payment.refunds.iter().filter(|(_, refund)| refund.outcome == Outcome::Failed).map(|(id, _)| *id).collect();
     if !failed.iter().eq(&order.failed_refunds) {
-        return broken(Invariant::Money, format!("order {id} tells of failed refunds {:?}, its payment of {failed:?}", order.failed_refunds));
+        return broken(
+            Invariant::Money,
+            format!("order {id} tells of failed refunds {:?}, its payment of {failed:?}", order.failed_refunds),
+        );
     }
     let may_keep = !order.is_cancelled() || payment.has_failed_refund();
     if kept < Decimal::ZERO || (!may_keep && kept != Decimal::ZERO) {
