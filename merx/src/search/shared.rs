@@ -22,6 +22,7 @@ use super::{indexer, rows};
 
 /// What it is called among the consumers of the log.
 pub const NAME: &str = "search-index";
+/// Each shape of the index has a keeper of its own: two versions of Merx that run side by side keep one each.
 const LEASE: &str = "search-indexer";
 /// How long it may take to give the lease back.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ const TELLING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Keeps `index` whenever it has the lease, until `stopping`.
 pub async fn run(index: Arc<dyn Index>, pool: PgPool, holder: Uuid, stopping: CancellationToken) {
-    let mut held = lease::keep(pool.clone(), LEASE.to_owned(), holder, stopping.clone());
+    let mut held = lease::keep(pool.clone(), format!("{LEASE}-{}", search::meilisearch::SHAPE), holder, stopping.clone());
     let is_unsettled = Arc::new(AtomicBool::new(false));
     while matches!(stopping.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
         let stop = stopping.child_token();

@@ -29,7 +29,7 @@ const MOST_TITLES: usize = 200;
 /// Brands and categories that have every word, the most products first, then titles that do.
 pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, text: &str, most: usize) -> Result<Vec<Suggestion>, Error> {
     let words = Words::of(text);
-    if words.is_empty() {
+    if words.list().is_empty() {
         return Ok(Vec::new());
     }
     let mut suggestions = Vec::new();
