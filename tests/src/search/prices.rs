@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     double::Double,
     failures::{filled, product},
-    found, shops,
+    found, searched, shops,
 };
 use crate::shop::{Shop, money, receive, running_sale, unique};
 
@@ -64,14 +64,14 @@ async fn prices_in_several_currencies_are_compared_in_one_that_is_said() {
             position = shop.post("/v1/products", product).await.expect(201).position();
         }
         for query in ["sort=price", "sort=-price", "price_min=1", "price_max=600&q=lamp"] {
-            let refused = shop.get_at(&format!("/v1/search?{query}"), position).await.expect(422);
+            let refused = searched(&shop, query, position).await.expect(422);
             assert_eq!((&refused["code"], &refused["errors"][0]["pointer"]), (&json!("currency_required"), &json!("?currency")), "{query}");
         }
         assert_eq!(found(&shop, "sort=price&currency=GBP", position).await, ["POUNDS", "MORE", "YEN"]);
         assert_eq!(found(&shop, "sort=-price&currency=GBP", position).await, ["MORE", "POUNDS", "YEN"]);
         assert_eq!(found(&shop, "price_max=600&currency=JPY", position).await, ["YEN"]);
         assert_eq!(found(&shop, "price_max=600&currency=GBP&sort=price", position).await, ["POUNDS", "MORE"]);
-        shop.get_at("/v1/search?currency=QQQ", position).await.expect(422);
+        searched(&shop, "currency=QQQ", position).await.expect(422);
         assert_eq!(found(&shop, "sort=newest", position).await, ["MORE", "YEN", "POUNDS"]);
         shop.close().await;
     }
@@ -79,7 +79,10 @@ async fn prices_in_several_currencies_are_compared_in_one_that_is_said() {
 
 #[tokio::test]
 async fn the_currency_of_the_shop_is_the_one_where_none_is_said() {
-    let Some(shop) = Shop::open_with(1, &[("MERX_CURRENCY", "JPY")]).await else { return };
+    let folder = tempfile::TempDir::new().unwrap();
+    let Some(shop) = Shop::open_with(1, &[("MERX_CURRENCY", "JPY"), ("MERX_DATA_DIR", folder.path().to_str().unwrap())]).await else {
+        return;
+    };
     let mut position = 0;
     for (sku, amount, currency) in [("POUNDS", "5.00", "GBP"), ("YEN", "500", "JPY"), ("LESS", "400", "JPY")] {
         let product = json!({"sku": sku, "title": "Lamp", "price": {"amount": amount, "currency": currency}});
@@ -96,7 +99,7 @@ async fn a_query_of_nothing_but_signs_finds_nothing() {
         let sku = unique("SIGN");
         let position = shop.post("/v1/products", json!({"sku": sku, "title": "Lamp", "price": money("1")})).await.expect(201).position();
         for query in ["q=%25", "q=*", "q=%22", "q=%25+%25", "q=_&facets=brand"] {
-            let answer = shop.get_at(&format!("/v1/search?{query}"), position).await.expect(200);
+            let answer = searched(&shop, query, position).await.expect(200);
             assert_eq!((answer["total"].clone(), answer.items().len()), (json!(0), 0), "{query}");
         }
         assert_eq!(found(&shop, "q=", position).await, [sku]);
