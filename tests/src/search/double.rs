@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -136,6 +136,7 @@ fn router(inner: Shared) -> Router {
         .route("/multi-search", post(multi_search))
         .route("/swap-indexes", post(swap))
         .route("/tasks/{id}", get(task))
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(inner.clone(), failing))
         .with_state(inner)
 }

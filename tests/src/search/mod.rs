@@ -138,7 +138,7 @@ async fn an_answer_shows_products_as_they_are_and_marks_what_matched() {
         receive(&shop, "POT", 9).await;
         let position = shop.post("/v1/flash-sales", running_sale("POT", 4)).await.expect(201).position();
         let facets = "facets=category,brand,attributes.colour,in_stock";
-        let answer = shop.get_at(&format!("/v1/search?q=hot+iron&attributes.colour=black&{facets}"), position).await.expect(200);
+        let answer = searched(&shop, &format!("q=hot+iron&attributes.colour=black&{facets}"), position).await.expect(200);
         assert!(answer.position() >= position);
         let mut item = answer.items()[0].clone();
         let highlight = item.as_object_mut().unwrap().remove("highlight").unwrap();
@@ -171,7 +171,7 @@ async fn pages_follow_one_another_and_a_cursor_is_good_for_its_own_search_only()
         for sort in ["relevance", "price", "-price", "newest", "rating"] {
             let (mut seen, mut cursor) = (Vec::new(), String::new());
             loop {
-                let page = shop.get_at(&format!("/v1/search?q=lamps&sort={sort}&limit=10{cursor}"), position).await.expect(200);
+                let page = searched(&shop, &format!("q=lamps&sort={sort}&limit=10{cursor}"), position).await.expect(200);
                 assert_eq!(page["total"], 25);
                 seen.extend(page.items().iter().map(|item| item["sku"].as_str().unwrap().to_owned()));
                 let Some(next) = page["next_cursor"].as_str() else { break };
@@ -218,11 +218,11 @@ async fn what_is_wrong_with_a_search_is_named() {
             ("cursor=abc".to_owned(), "?cursor"),
             ("colour=red".to_owned(), "?colour"),
         ] {
-            names(&shop.get_at(&format!("/v1/search?{query}"), position).await, pointer);
+            names(&searched(&shop, &query, position).await, pointer);
         }
         names(&shop.get(&format!("/v1/search/suggest?q={}", "x".repeat(10_000))).await, "?q");
         for odd in ["\" OR 1=1 --", "category:home", "*", "((((", "\\", "🫖", "' = ''"] {
-            let answer = shop.get_at(&format!("/v1/search?q={0}&category={0}&brand={0}", encoded(odd)), position).await.expect(200);
+            let answer = searched(&shop, &format!("q={0}&category={0}&brand={0}", encoded(odd)), position).await.expect(200);
             assert_eq!(answer["total"], 0, "{odd}");
         }
         shop.close().await;
