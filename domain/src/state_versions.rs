@@ -26,7 +26,8 @@ const DIGESTS: [(&str, &[&str]); 8] = [
         &[
             "cdd1f2c709254d35f098c20bbfab7a99300c21ef16edcc96aef403cd95a907f6",
             "a9fb5d6b6175df264fc8f986a41373ab8524a70f1e2a2fcf4538722c0b66a928",
-            "ee6331184d4144049d69d4fca61ddb124b931d1b8229954e5c555327e79a2a9c",
+            "3b4517e8834a16fd64b18ecc8109cf7153dd076708b19d343ea7814b91ee228b",
+            "40b444e72d7e2f2be530fcbd3c557ad1b70c700dc89ed99fd275598db2c6a777",
         ],
     ),
     (

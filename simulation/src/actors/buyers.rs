@@ -13,7 +13,7 @@ use super::{
     requests::{Request, Shop, ask},
     staff,
 };
-use crate::scheduler::Sim;
+use crate::scheduler::{Sim, Slot};
 
 /// The tokens of `API.md`, the good one more often.
 const TOKENS: [&str; 10] =
@@ -63,8 +63,8 @@ pub(crate) async fn visit(sim: &Sim) {
     staff::follow(sim, order).await;
 }
 
-/// At the end, when nothing goes wrong any more and nobody holds anything, two buyers want all that is free, one after the other, and one of them
-/// gets it.
+/// At the end, when nothing goes wrong any more and nobody holds anything, two buyers want all that is free, at once and in opposite order,
+/// and one of them gets it. Servers of the version before refuse both: there they come one after the other.
 pub(crate) async fn come_late(sim: &Sim) {
     let begins_at = {
         let world = sim.world();
@@ -76,9 +76,22 @@ pub(crate) async fn come_late(sim: &Sim) {
     if items.is_empty() {
         return;
     }
+    let reversed: Vec<ItemQuantity> = items.iter().rev().cloned().collect();
+    let at_once = sim.world().servers.iter().all(|server| !server.is_older);
+    let (slot, actor) = (Slot::new(), sim.clone());
+    let told = slot.clone();
+    let first = async move {
+        let order = buy_all(&actor, items, "first@shop.example").await;
+        told.answer(&actor, order);
+    };
+    sim.spawn("latecomer", first);
     let mut orders = Vec::new();
-    for email in ["first@shop.example", "second@shop.example"] {
-        orders.extend(buy_all(sim, items.clone(), email).await);
+    if !at_once {
+        orders.extend(slot.wait(sim, i64::MAX).await.flatten());
+    }
+    orders.extend(buy_all(sim, reversed, "second@shop.example").await);
+    if at_once {
+        orders.extend(slot.wait(sim, i64::MAX).await.flatten());
     }
     sim.world().audit.note_last(orders);
 }
