@@ -164,7 +164,8 @@ fn is_away(sim: &Sim, role: Role) -> bool {
 /// Whether a runner goes on: it may notice late that another one has its role.
 pub(crate) fn is_in_charge(sim: &Sim, role: Role, fence: u64) -> bool {
     let mut world = sim.world();
-    // Where a fence is ignored on purpose, whoever has lost a role goes on for long, or it would take too many runs to see what that does.
+    // Where a fence is ignored on purpose, roles change hands often and whoever has lost one goes on for long, or it would take too many runs to
+    // see what that does.
     let notices = if world.is_mutated(Mutation::FenceIgnored) { 1 } else { world.shape.notices };
     world.kept.stands(role, fence) || (world.is_chaos() && world.rng.u32(0..100) >= notices)
 }
@@ -187,7 +188,8 @@ pub(crate) async fn preside(sim: &Sim) {
     loop {
         let (rate, length) = {
             let mut world = sim.world();
-            (world.shape.takeovers, world.rng.i64(1_000_000..30_000_000))
+            let most = if world.is_mutated(Mutation::FenceIgnored) { 3_000_000 } else { 30_000_000 };
+            (world.shape.takeovers, world.rng.i64(1_000_000..most))
         };
         sim.sleep(length).await;
         if !sim.world().is_chaos() {
