@@ -72,3 +72,5 @@ mod topics;
 mod verify;
 #[cfg(test)]
 mod versions;
+#[cfg(test)]
+mod went_back;
