@@ -62,6 +62,8 @@ pub const BROUGHT_BY: &[(i64, &str)] = &[
     (10, "0.2.0"),
     (12, "0.2.0"),
     (13, "0.2.0"),
+    (17, "0.2.0"),
+    (18, "0.2.0"),
 ];
 
 /// Refuses where the database behind `pool` is not just as this program of version `this` has it: for programs that read and change nothing.
