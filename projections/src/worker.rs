@@ -78,7 +78,7 @@ pub struct Worker {
 /// Keeps `projection` from `source` until `shutdown`: from the log as long as `holder` has its lease, otherwise waits for that; from Kafka what
 /// the group gives. [`kafka::watermarks`] must run somewhere then.
 pub async fn run(store: EventStore, projection: Arc<dyn Projection>, source: Source, holder: Uuid, shutdown: CancellationToken) {
-    Worker::new(store, projection, source, holder).run(shutdown).await;
+    Box::pin(Worker::new(store, projection, source, holder).run(shutdown)).await;
 }
 
 /// Applies all that the log has now, with no lease: the checkpoint alone keeps the rows right, whoever else is at it. Where the read model is
