@@ -229,6 +229,21 @@ async fn what_has_nothing_to_change_is_answered_with_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_that_has_no_events_is_at_version_0_and_an_order_without_any_is_not_there() {
+    let Some(database) = Database::make().await else { return };
+    let handler = database.handler().await;
+    let sku = stream("never-received");
+    let refused = handler.run(&sku, &receive(1), &if_match(7), available).await.unwrap_err();
+    assert_eq!(refused, Failure::VersionMismatch(0));
+    assert_eq!(handler.run(&sku, &receive(1), &if_match(0), available).await.unwrap().version, 1);
+    assert_eq!(handler.run(&sku, &receive(1), &if_match(0), available).await.unwrap_err(), Failure::VersionMismatch(1));
+    let orders = Handler::<domain::order::Order>::new(handler.store.clone(), 10);
+    let cancel = domain::order::Command::Cancel { note: None };
+    let refused = orders.run(&StreamId::order(order()), &cancel, &if_match(7), |_, _| ()).await.unwrap_err();
+    assert!(matches!(refused, Failure::Refused(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_asked_for_is_compared_with_the_newest() {
     let Some(database) = Database::make().await else { return };
     let (handler, other) = (database.handler().await, database.handler().await);
@@ -360,24 +375,4 @@ async fn an_answer_is_kept_with_what_it_led_to_or_with_nothing() {
     let kept: Vec<(i64, i64, String)> =
         sqlx::query_as("select version, position, body from idempotency_keys order by scope").fetch_all(&database.pool).await.unwrap();
     assert_eq!(kept, [(1, 1, "5".into()), (1, 1, "5".into()), (2, 2, "6".into())]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_decided_on_events_that_the_log_has_lost() {
-    let Some(database) = Database::make().await else { return };
-    let handler = database.handler().await;
-    let hot = stream("hot");
-    assert_eq!(run(&handler, &hot, receive(5)).await.unwrap().seen, 5);
-    assert_eq!(run(&handler, &hot, reserve(order(), 5)).await.unwrap().seen, 0);
-    database.put_back(1).await;
-    let noticing = async {
-        while handler.store.breaks() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), noticing).await.expect("nobody notices");
-    // By the events that were lost there would be nothing left, and a refusal.
-    assert_eq!(run(&handler, &hot, reserve(order(), 3)).await.unwrap().seen, 2);
-    assert_eq!(handler.current(&hot, available).await.unwrap(), (2, 2, 2));
-    assert_eq!(database.count().await, 2);
 }

@@ -15,5 +15,4 @@ mod program;
 mod read;
 mod snapshots;
 mod tails;
-mod timeline;
 mod verify;

@@ -5,7 +5,6 @@
 //! - [`health`]: whether it can do its work, and why not
 //! - `cluster`: brokers and topics
 //! - `places`: how far it has come, in the database
-//! - `tail`: whether what stands on Kafka beyond that is of this log
 //! - `flight`: what has been sent and is not acknowledged yet
 //! - [`again`]: what is sent once more, beside what is new
 //! - `leader`: one term of a leader; `sender`: the thread that sends for it
@@ -17,7 +16,6 @@ mod health;
 mod leader;
 mod places;
 mod sender;
-mod tail;
 
 use std::{sync::Arc, time::Duration};
 
@@ -157,14 +155,10 @@ impl Publisher {
 
     /// One term: from taking the lease to losing it, or to anything that makes it begin anew.
     async fn term(&self, held: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> Result<End, Trouble> {
-        let breaks = self.store.breaks();
         let Some(fence) = lease::acquire(self.store.pool(), NAME, self.holder).await? else { return Ok(End::LeaseLost) };
         let preparing = async {
             let Some(layout) = self.prepare(fence).await? else { return Ok(None) };
-            let mut start = places::read(&self.store, &layout).await?;
-            if tail::check(&self.store, &self.settings, &self.cluster, &layout, &start).await? {
-                start = places::read(&self.store, &layout).await?;
-            }
+            let start = places::read(&self.store, &layout).await?;
             Ok::<_, Trouble>(Some((layout, start)))
         };
         let prepared = tokio::select! {
@@ -175,7 +169,7 @@ impl Publisher {
         let _ = places::note(&self.store, None).await;
         self.reporter.report(Source::Leader, None);
         tracing::info!(position = start.checkpoint.position, fence, "publishing goes on");
-        let term = leader::Term { store: &self.store, settings: &self.settings, reporter: &self.reporter, layout: &layout, fence, breaks };
+        let term = leader::Term { store: &self.store, settings: &self.settings, reporter: &self.reporter, layout: &layout, fence };
         term.lead(start, held, shutdown).await
     }
 
