@@ -31,6 +31,8 @@ mod database;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod flash_sales;
 #[cfg(test)]
 mod fulfilment;

@@ -423,6 +423,7 @@ impl Sale {
 impl Aggregate for Stock {
     const CATEGORY: &'static str = Event::CATEGORY;
     const STATE_VERSION: i32 = 1;
+    const EXISTS_WITHOUT_EVENTS: bool = true;
     type State = State;
     type Command = Command;
     type Event = Event;
