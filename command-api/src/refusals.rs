@@ -25,12 +25,14 @@ pub fn problem<R: Told>(failure: Failure<R>) -> Problem {
 /// The problem that a failure of the log is told as.
 pub fn unstored(error: &event_store::Error) -> Problem {
     use event_store::Error::{
-        Conflict, Kafka, KeyTaken, Newer, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable,
+        Conflict, Kafka, KeyTaken, Newer, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable, WentBack,
     };
     counter!("merx_store_failures_total", "kind" => kind(error)).increment(1);
     match error {
         KeyTaken => conflict("idempotency_key_in_use", "Another request with this idempotency key was accepted meanwhile. Send it again."),
-        Conflict | Overloaded => Problem::unavailable("Too much is being written just now. Nothing was changed; send it again."),
+        Conflict | Overloaded | WentBack(_) => {
+            Problem::unavailable("Too much is being written just now. Nothing was changed; send it again.")
+        }
         Unavailable(reason) => {
             tracing::error!(reason, "the log can't be reached");
             Problem::unavailable(
@@ -56,6 +58,7 @@ fn kind(error: &event_store::Error) -> &'static str {
         event_store::Error::KeyTaken => "key_taken",
         event_store::Error::Overloaded => "overloaded",
         event_store::Error::Unavailable(_) => "unavailable",
+        event_store::Error::WentBack(_) => "went_back",
         event_store::Error::Undecodable(_) => "undecodable",
         event_store::Error::Newer(_) => "newer",
         event_store::Error::NotParked { .. } | event_store::Error::StillBad { .. } | event_store::Error::TooManyParked { .. } => "parked",

@@ -2,8 +2,12 @@
 
 use std::io::Write as _;
 
+use event_schemas::{Event, StreamId, events::stock::StockReceived};
+use event_store::{EventStore, Lineage, Mark, Part, Unit};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
+
+use crate::{handler::Context, shop::now};
 
 pub(crate) struct Database {
     pub pool: PgPool,
@@ -26,6 +30,32 @@ impl Database {
         let pool = PgPool::connect_with(server.clone().database(&name)).await.unwrap();
         event_store::MIGRATIONS.run(&pool).await.unwrap();
         Some(Self { pool, name, server })
+    }
+
+    /// What stands at `position` of the log, which is made to reach as far.
+    pub async fn mark(&self, store: &EventStore, position: i64) -> Mark {
+        while store.head().await.unwrap() < position {
+            let stream = StreamId::stock(&Uuid::now_v7().to_string().parse().unwrap());
+            let Context { now, metadata, .. } = Context::new(now(), "test");
+            let event = Event::Stock(StockReceived { quantity: 1, reference: String::new() }.into());
+            let part = Part::new(stream, 0, vec![event], metadata, now, Lineage::default()).unwrap();
+            store.append(Unit::of(part)).await.unwrap();
+        }
+        let hash: Vec<u8> = sqlx::query_scalar("select hash_at($1)").bind(position).fetch_one(&self.pool).await.unwrap();
+        Mark::new(position, &hash)
+    }
+
+    /// Puts the log back to `position`, as a restored backup would; what else the database holds stays as it is.
+    pub async fn put_back(&self, position: i64) {
+        let statement = format!(
+            "alter table events disable trigger all; alter table log_head disable trigger all;
+             delete from events where position > {position}; update log_head set position = {position};
+             alter table events enable always trigger events_are_never_changed;
+             alter table events enable always trigger appended_events_go_on_where_the_log_ended;
+             alter table log_head enable always trigger log_head_is_never_removed;
+             alter table log_head enable always trigger log_head_never_goes_back"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&self.pool).await.unwrap();
     }
 
     pub async fn count(&self) -> i64 {

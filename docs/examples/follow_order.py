@@ -43,16 +43,33 @@ def partition_of(stream, partitions):
 
 
 class Place:
-    """How far a partition has been seen: the position of its last event.
+    """How far a partition has been seen: the position of its last event, and of which timeline of the log.
 
-    A program that keeps something of its own keeps this number with it, in the same transaction.
+    A program that keeps something of its own keeps these with it, in the same transaction.
     """
 
-    def __init__(self, seen=0):
+    def __init__(self, seen=0, timeline="", since=0):
         self.seen = seen
+        # Ids of one length in hexadecimal digits: a later one is greater as a text too.
+        self.timeline = timeline
+        self.since = since
 
-    def is_new(self, position, previous):
-        """Whether this event is to be taken, rather than one that came again."""
+    def has_gone_back(self, timeline, since):
+        """Whether the log has gone back: what was taken beyond `since` is not in it any more."""
+        if timeline <= self.timeline:
+            return False
+        is_first = not self.timeline
+        self.since = since if is_first else min(since, self.since or since)
+        self.timeline = timeline
+        if is_first or self.seen <= since:
+            return False
+        self.seen = since
+        return True
+
+    def is_new(self, position, previous, timeline=""):
+        """Whether this event is to be taken, rather than one that came again or that the log has lost."""
+        if timeline < self.timeline and position > self.since:
+            return False
         if position <= self.seen:
             return False
         if previous > self.seen:
@@ -150,7 +167,10 @@ def follow(consumer, order, until, timeout_s):
     stream, place = f"order-{order}", Place()
     for message in messages(consumer, timeout_s):
         headers = headers_of(message)
-        is_new = place.is_new(int(headers["ce_position"]), int(headers["ce_previousposition"]))
+        timeline = headers.get("ce_timeline", "")
+        if place.has_gone_back(timeline, int(headers.get("ce_timelinesince", 0))):
+            print(f"the log has gone back: nothing beyond position {place.seen} has happened", flush=True)
+        is_new = place.is_new(int(headers["ce_position"]), int(headers["ce_previousposition"]), timeline)
         if not is_new or message.key() != stream.encode():
             continue
         new = told(headers, json.loads(message.value()))

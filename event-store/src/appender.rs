@@ -33,6 +33,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(15);
 
 struct Waiting {
     unit: Unit,
+    /// How often the log had gone back when it was decided.
+    breaks: u64,
     answer: oneshot::Sender<Result<Committed, Error>>,
 }
 
@@ -47,12 +49,13 @@ impl Waiting {
 /// The way to the appender's thread, which ends when the last handle is dropped.
 pub(crate) struct Handle {
     queue: mpsc::Sender<Waiting>,
+    hub: Hub,
 }
 
 impl Handle {
     pub fn submit(&self, unit: Unit) -> Result<Pending, Error> {
         let (answer, pending) = oneshot::channel();
-        self.queue.try_send(Waiting { unit, answer }).map_err(|refused| match refused {
+        self.queue.try_send(Waiting { unit, breaks: self.hub.breaks(), answer }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the appender has stopped".into()),
         })?;
@@ -70,13 +73,13 @@ pub(crate) fn is_outage(code: Option<&str>) -> bool {
 /// Starts the appender's thread.
 pub(crate) fn start(pool: &PgPool, hub: Hub) -> Result<Handle, Error> {
     let (queue, waiting) = mpsc::channel(QUEUE_UNITS);
-    let options = pool.connect_options();
+    let (options, own) = (pool.connect_options(), hub.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| Error::Unavailable(e.to_string()))?;
     std::thread::Builder::new()
         .name("merx-appender".into())
         .spawn(move || runtime.block_on(Appender { options, connection: None, hub, waiting, carried: None }.run()))
         .map_err(|error| Error::Unavailable(error.to_string()))?;
-    Ok(Handle { queue })
+    Ok(Handle { queue, hub: own })
 }
 
 struct Appender {
@@ -128,7 +131,15 @@ impl Appender {
         // Only before the first try: afterwards it may have been committed, or is judged when the group is taken apart.
         group = drop_severed(group);
         while !group.is_empty() {
-            let error = match self.write(&group).await {
+            // A new connection tells whether the log has gone back: what was decided on lost events is decided again.
+            let connected = self.connection().await.map(|_| ());
+            group = drop_of_another_history(group, self.hub.breaks());
+            let written = match connected {
+                Ok(()) if group.is_empty() => return,
+                Ok(()) => self.write(&group).await,
+                Err(error) => Err(error),
+            };
+            let error = match written {
                 Ok(base) => return self.publish(group, base),
                 Err(error) => error,
             };
@@ -190,6 +201,8 @@ impl Appender {
                 .map_err(|_| sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within 5 seconds")))??;
             // What is acknowledged is on disk, whatever the cluster's default says.
             sqlx::query("set synchronous_commit = on").execute(&mut connection).await?;
+            // It may be another database than before: one that was restored.
+            self.hub.check(&mut connection).await.map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
             return Ok(self.connection.insert(connection));
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
@@ -211,12 +224,12 @@ impl Appender {
         let mut position = base;
         let mut recorded = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
-        for Waiting { unit, answer } in group {
+        for Waiting { unit, answer, .. } in group {
             let before = position;
             for part in unit.parts {
                 for (index, encoded) in part.events.into_iter().enumerate() {
                     position += 1;
-                    recorded.push(Arc::new(Recorded {
+                    let event = Recorded {
                         position,
                         stream: part.stream.clone(),
                         version: part.expected_version + 1 + index as i64,
@@ -224,7 +237,8 @@ impl Appender {
                         metadata: part.metadata.clone(),
                         recorded_at: part.recorded_at,
                         event: encoded.event,
-                    }));
+                    };
+                    recorded.push((Arc::new(event), encoded.hash));
                     part.lineage.advance(part.expected_version + 1 + index as i64, position);
                 }
             }
@@ -254,6 +268,16 @@ fn drop_severed(group: Vec<Waiting>) -> Vec<Waiting> {
         }
     }
     sound.into()
+}
+
+/// Refuses what was decided before the log was found to have gone back, and so perhaps on events that it has lost.
+fn drop_of_another_history(group: Vec<Waiting>, breaks: u64) -> Vec<Waiting> {
+    if group.iter().all(|waiting| waiting.breaks == breaks) {
+        return group;
+    }
+    let (ours, others) = group.into_iter().partition(|waiting| waiting.breaks == breaks);
+    refuse_all(others, &Error::Conflict);
+    ours
 }
 
 fn refuse_all(group: Vec<Waiting>, error: &Error) {

@@ -2,7 +2,10 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::Error;
+use crate::{
+    Error, EventStore,
+    mark::{Hash, Mark},
+};
 
 /// The place of a consumer in the log, as it was read. It is committed with what its consumer wrote, so that nothing is applied twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +16,27 @@ pub struct Checkpoint {
     pub version: i32,
     /// Everything up to here is done, parked streams left out.
     pub position: i64,
+    /// Of the event there.
+    pub hash: Hash,
+    /// Whether the log did not have that event when this was read: the consumer has done what is not in the log.
+    pub is_astray: bool,
     revision: i64,
+}
+
+struct Row {
+    name: String,
+    version: i32,
+    position: i64,
+    hash: Vec<u8>,
+    is_astray: bool,
+    revision: i64,
+}
+
+impl From<Row> for Checkpoint {
+    fn from(row: Row) -> Self {
+        let Row { name, version, position, hash, is_astray, revision } = row;
+        Self { name, version, position, hash: Mark::new(position, &hash).hash, is_astray, revision }
+    }
 }
 
 impl Checkpoint {
@@ -29,14 +52,55 @@ impl Checkpoint {
         Self::read(connection, name).await?.ok_or_else(|| Error::Unavailable(format!("the checkpoint {name} has just been removed")))
     }
 
+    /// [`Self::open`], for a consumer that can be put back: where the log does not have the event that the checkpoint stands at, the log has gone
+    /// back, and the checkpoint is put at the last event that it has in common with what is remembered. What comes after is done again.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn resume(store: &EventStore, name: &str, version: i32) -> Result<Self, Error> {
+        // So that nothing that is only in memory is handed out.
+        store.look().await?;
+        let mut connection = store.pool().acquire().await?;
+        let found = Self::open(&mut connection, name, version).await?;
+        if !found.is_astray {
+            return Ok(found);
+        }
+        let common = store.part_at(found.mark()).await?;
+        // Whoever else does the same finds another revision.
+        sqlx::query!(
+            r#"
+            update checkpoints set position = $3, hash = $4, revision = revision + 1, updated_at = now()
+            where name = $1 and revision = $2
+            "#,
+            name,
+            found.revision,
+            common.position,
+            &common.hash[..],
+        )
+        .execute(&mut *connection)
+        .await?;
+        tracing::error!(
+            consumer = name,
+            stood_at = found.position,
+            goes_on_after = common.position,
+            "the log has gone back: the consumer goes on from the last common event"
+        );
+        Self::open(&mut connection, name, version).await
+    }
+
     /// The checkpoint of `name`, if there is one.
     ///
     /// # Errors
     /// The database can't be reached.
     pub async fn read(connection: &mut PgConnection, name: &str) -> Result<Option<Self>, Error> {
-        let row =
-            sqlx::query!("select version, position, revision from checkpoints where name = $1", name).fetch_optional(connection).await?;
-        Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
+        let row = sqlx::query_as!(
+            Row,
+            r#"select name, version, position, hash, revision, not log_has(position, hash) as "is_astray!" from checkpoints where name = $1"#,
+            name
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(row.map(Self::from))
     }
 
     /// The checkpoint of `name`, if there is one, locked until the end of the caller's transaction: its consumer waits.
@@ -44,10 +108,28 @@ impl Checkpoint {
     /// # Errors
     /// The database can't be reached.
     pub async fn lock(connection: &mut PgConnection, name: &str) -> Result<Option<Self>, Error> {
-        let row = sqlx::query!("select version, position, revision from checkpoints where name = $1 for update", name)
-            .fetch_optional(connection)
-            .await?;
-        Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
+        let row = sqlx::query_as!(
+            Row,
+            r#"
+            select name, version, position, hash, revision, not log_has(position, hash) as "is_astray!" from checkpoints where name = $1
+            for update
+            "#,
+            name
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(row.map(Self::from))
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { position: self.position, hash: self.hash }
+    }
+
+    /// It stands at `mark`, as was committed.
+    pub fn moved(&mut self, mark: Mark) {
+        (self.position, self.hash) = (mark.position, mark.hash);
     }
 
     /// Whether somebody else than its consumer has changed it since it was read.
@@ -60,22 +142,24 @@ impl Checkpoint {
         Ok(revision != Some(self.revision))
     }
 
-    /// Moves the checkpoint to `to`, within the caller's transaction; whether it stood as it was read. Where it did not, somebody else has
-    /// changed it, and the caller must write nothing. After the commit the caller moves `position` of this too.
+    /// Moves the checkpoint to `to`, within the caller's transaction; whether it stood as it was read and the log has `to`. Where not, somebody else
+    /// has changed it, or the log has gone back, and the caller must write nothing. After the commit the caller says that it has [`Self::moved`].
     ///
     /// # Errors
     /// The database can't be reached.
-    pub async fn advance(&self, connection: &mut PgConnection, to: i64) -> Result<bool, Error> {
+    pub async fn advance(&self, connection: &mut PgConnection, to: Mark) -> Result<bool, Error> {
         let moved = sqlx::query!(
             r#"
-            update checkpoints set position = $5, updated_at = now(), failure = null
-            where name = $1 and version = $2 and position = $3 and revision = $4
+            update checkpoints set position = $5, hash = $6, updated_at = now(), failure = null
+            where name = $1 and version = $2 and position = $3 and revision = $4 and hash = $7 and log_has($5, $6)
             "#,
             self.name,
             self.version,
             self.position,
             self.revision,
-            to,
+            to.position,
+            &to.hash[..],
+            &self.hash[..],
         )
         .execute(connection)
         .await?;

@@ -3,6 +3,7 @@
 //! What this process commits is kept for a while in memory, so that consumers at the head never read it back from Postgres. What
 //! others commit is found by a timed poll, which is the truth, and sooner by a signal, which is a hint.
 
+mod hub;
 mod signal;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -11,8 +12,16 @@ use event_schemas::{Recorded, events::DecodeError};
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::{Error, decode::Row, newer};
+use crate::{
+    Error,
+    decode::Row,
+    kafka::topics,
+    mark::{Hash, Mark, Past},
+    newer,
+    timeline::Timelines,
+};
 
 /// The most events kept in memory for consumers at the head.
 const KEPT_EVENTS: usize = 8_192;
@@ -31,21 +40,36 @@ struct HubInner {
     head: watch::Sender<i64>,
     /// Told of each group that this process commits.
     committed: watch::Sender<i64>,
+    /// What this process remembers of the log: whatever it has seen of it, it knows a mark there or beyond.
+    past: Mutex<Past>,
+    timelines: Mutex<Timelines>,
+    /// The timeline that the log was on when it was opened.
+    opened_on: Uuid,
+    /// How often the log was found to have gone back.
+    breaks: watch::Sender<u64>,
+    /// Up to where marks are kept in the database.
+    kept: Mutex<i64>,
+    /// Held by whoever looks whether it has.
+    looking: tokio::sync::Mutex<()>,
 }
 
-/// The events after `after`, without gaps.
-#[derive(Default)]
+/// The events after `after`, without gaps, each with its hash.
 struct Recent {
     after: i64,
-    events: VecDeque<Arc<Recorded>>,
+    events: VecDeque<(Arc<Recorded>, Hash)>,
 }
 
 impl Recent {
+    /// Nothing, from the end of the log at `after` on.
+    fn at(after: i64) -> Self {
+        Self { after, events: VecDeque::new() }
+    }
+
     fn end(&self) -> i64 {
         self.after + self.events.len() as i64
     }
 
-    fn push(&mut self, base: i64, events: Vec<Arc<Recorded>>) {
+    fn push(&mut self, base: i64, events: Vec<(Arc<Recorded>, Hash)>) {
         if base != self.end() {
             // Another process wrote in between: whoever needs that reads it from Postgres.
             self.events.clear();
@@ -57,65 +81,12 @@ impl Recent {
         self.after += surplus as i64;
     }
 
-    fn read(&self, after: i64, most: usize) -> Option<Vec<Arc<Recorded>>> {
+    fn read(&self, after: i64, most: usize) -> Option<Vec<(Arc<Recorded>, Hash)>> {
         if after < self.after || after >= self.end() {
             return None;
         }
         let skip = usize::try_from(after - self.after).ok()?;
         Some(self.events.iter().skip(skip).take(most).cloned().collect())
-    }
-}
-
-impl Hub {
-    pub async fn open(pool: PgPool) -> Result<Self, Error> {
-        let head = sqlx::query_scalar!("select position from log_head").fetch_one(&pool).await?;
-        let hub = Self {
-            inner: Arc::new(HubInner {
-                pool,
-                recent: Mutex::new(Recent { after: head, events: VecDeque::new() }),
-                head: watch::Sender::new(head),
-                committed: watch::Sender::new(head),
-            }),
-        };
-        signal::start(&hub);
-        Ok(hub)
-    }
-
-    pub fn head(&self) -> i64 {
-        *self.inner.head.borrow()
-    }
-
-    /// Waits until the log reaches beyond `after`; how far it does then.
-    pub async fn reached(&self, after: i64) -> i64 {
-        let mut head = self.inner.head.subscribe();
-        // The sender lives in this hub, so waiting can't fail.
-        head.wait_for(|head| *head > after).await.map_or(after, |head| *head)
-    }
-
-    /// This process committed `events` after `base`.
-    pub fn committed(&self, base: i64, events: Vec<Arc<Recorded>>) {
-        if events.is_empty() {
-            return;
-        }
-        let end = base + events.len() as i64;
-        self.inner.recent.lock().push(base, events);
-        self.advance(end);
-        self.inner.committed.send_replace(end);
-    }
-
-    /// The log reaches to `head` at least.
-    fn advance(&self, head: i64) {
-        self.inner.head.send_if_modified(|known| {
-            let newer = head > *known;
-            *known = head.max(*known);
-            newer
-        });
-    }
-
-    async fn poll(&self) -> Result<(), Error> {
-        let head = sqlx::query_scalar!("select position from log_head").fetch_one(&self.inner.pool).await?;
-        self.advance(head);
-        Ok(())
     }
 }
 
@@ -128,6 +99,8 @@ pub struct Batch {
     pub undecodable: Vec<Undecodable>,
     /// The position that has been read up to, events of other categories included.
     pub up_to: i64,
+    /// Of the event there.
+    pub hash: Hash,
 }
 
 /// An event that is in the log, but none that this program knows.
@@ -149,25 +122,33 @@ pub struct Undecodable {
 }
 
 impl Batch {
-    /// Events of no interest up to a position.
+    /// Events of no interest up to `end`.
     #[must_use]
-    pub fn empty(up_to: i64) -> Self {
-        Self { events: Vec::new(), undecodable: Vec::new(), up_to }
+    pub fn empty(end: Mark) -> Self {
+        Self { events: Vec::new(), undecodable: Vec::new(), up_to: end.position, hash: end.hash }
+    }
+
+    /// What has been read up to.
+    #[must_use]
+    pub fn end(&self) -> Mark {
+        Mark { position: self.up_to, hash: self.hash }
     }
 }
 
-/// An ordered source of the events of some categories.
+/// An ordered source of the events of some categories. Where the log goes back, it ends.
 #[derive(Clone)]
 pub struct Feed {
     hub: Hub,
     categories: &'static [&'static str],
     head: watch::Receiver<i64>,
+    /// As they were when it began.
+    breaks: u64,
 }
 
 impl Feed {
     pub(crate) fn new(hub: Hub, categories: &'static [&'static str]) -> Self {
-        let head = hub.inner.head.subscribe();
-        Self { hub, categories, head }
+        let (head, breaks) = (hub.inner.head.subscribe(), hub.breaks());
+        Self { hub, categories, head, breaks }
     }
 
     /// The position of the newest event that is known of.
@@ -182,8 +163,13 @@ impl Feed {
     /// # Errors
     /// Those of [`Self::read`].
     pub async fn next(&mut self, after: i64, most: usize) -> Result<Batch, Error> {
-        // The sender lives in the hub that this feed holds, so waiting can't fail.
-        let _ = self.head.wait_for(|head| *head > after).await;
+        let mut breaks = self.hub.inner.breaks.subscribe();
+        // The senders live in the hub that this feed holds, so waiting can't fail.
+        tokio::select! {
+            biased;
+            _ = breaks.wait_for(|breaks| *breaks != self.breaks) => {}
+            _ = self.head.wait_for(|head| *head > after) => {}
+        }
         self.read(after, most).await
     }
 
@@ -191,13 +177,19 @@ impl Feed {
     /// has written.
     ///
     /// # Errors
-    /// The database can't be reached; [`Error::Newer`], where the next event is from a newer program.
+    /// The database can't be reached; [`Error::WentBack`] for ever where the log has gone back since this feed began; [`Error::Newer`], where the next
+    /// event is from a newer program.
     pub async fn read(&self, after: i64, most: usize) -> Result<Batch, Error> {
+        // Before the look at what comes from another history.
         let recent = self.hub.inner.recent.lock().read(after, most);
-        if let Some(mut events) = recent {
-            let up_to = events.last().map_or(after, |last| last.position);
-            events.retain(|recorded| self.wants(recorded.stream.category()));
-            return Ok(Batch { events, undecodable: Vec::new(), up_to });
+        if self.breaks != self.hub.breaks() {
+            return Err(Error::WentBack(self.hub.timeline().since));
+        }
+        if let Some(recent) = recent {
+            let end = recent.last().map_or(Mark::START, |(last, hash)| Mark { position: last.position, hash: *hash });
+            let mut batch = Batch::empty(end);
+            batch.events = recent.into_iter().map(|(event, _)| event).filter(|event| self.wants(event.stream.category())).collect();
+            return Ok(batch);
         }
         let (batch, newer) = newer::split(&self.hub.inner.pool, self.read_stored(after, most).await?).await?;
         match newer {
@@ -215,16 +207,16 @@ impl Feed {
         let head = self.head();
         let up_to = head.min(after.saturating_add(most as i64));
         if up_to <= after {
-            return Ok(Batch::empty(after));
+            let hash = sqlx::query_scalar!(r#"select hash_at($1) as "hash!""#, after).fetch_one(&self.hub.inner.pool).await?;
+            return Ok(Batch::empty(Mark::new(after, &hash)));
         }
         let categories: Vec<String> = self.categories.iter().map(ToString::to_string).collect();
-        let rows = sqlx::query_as!(
-            Row,
+        let rows = sqlx::query!(
             r#"
             select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
-                   metadata::text as "metadata!", recorded_at
+                   metadata::text as "metadata!", recorded_at, case when position = $2 then hash end as hash
             from events
-            where position > $1 and position <= $2 and split_part(stream_id, '-', 1) = any($3)
+            where position > $1 and position <= $2 and (split_part(stream_id, '-', 1) = any($3) or position = $2)
             order by position
             "#,
             after,
@@ -233,13 +225,34 @@ impl Feed {
         )
         .fetch_all(&self.hub.inner.pool)
         .await?;
-        let mut batch = Batch { events: Vec::with_capacity(rows.len()), undecodable: Vec::new(), up_to };
+        let Some(hash) = rows.last().and_then(|last| last.hash.as_deref()) else {
+            self.hub.poll().await?;
+            return Err(Error::Unavailable(format!("position {up_to} is not in the log: see `merx verify`")));
+        };
+        let mut batch = Batch::empty(Mark::new(up_to, hash));
+        batch.events.reserve(rows.len());
         for row in rows {
+            // The last one came for its hash.
+            if !self.wants(topics::category_of_stream(&row.stream_id)) {
+                continue;
+            }
+            let row = Row {
+                position: row.position,
+                stream_id: row.stream_id,
+                version: row.version,
+                event_id: row.event_id,
+                event_type: row.event_type,
+                schema_version: row.schema_version,
+                payload: row.payload,
+                metadata: row.metadata,
+                recorded_at: row.recorded_at,
+            };
             match row.decode() {
                 Ok(recorded) => batch.events.push(Arc::new(recorded)),
                 Err(undecodable) => batch.undecodable.push(undecodable),
             }
         }
+        self.hub.observe(batch.end());
         Ok(batch)
     }
 }

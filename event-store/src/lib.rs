@@ -11,6 +11,7 @@
 //! - [`parked`]: the streams that it had to leave behind
 //! - [`newer`]: events of a newer program, in front of which everybody stops
 //! - [`lease`]: which of several servers works for a name
+//! - [`timeline`]: whether the log is still the one that is remembered; [`Mark`]: what is remembered of it
 //! - [`hash`]: the canonical encoding of an event and its hash
 //! - [`verify`]: whether the log is whole
 //! - [`program`]: whether this program knows all that stands in a database
@@ -24,27 +25,32 @@ pub mod hash;
 pub mod kafka;
 pub mod lease;
 mod lineage;
+mod mark;
 pub mod newer;
 pub mod parked;
 pub mod program;
 pub mod read;
 pub mod snapshots;
 pub mod tails;
+pub mod timeline;
 pub mod verify;
 
 use std::sync::Arc;
 
 use event_schemas::{Recorded, StreamId};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
 pub use checkpoint::Checkpoint;
 pub use feed::{Batch, Feed, Undecodable};
 pub use lineage::Lineage;
+pub use mark::{Hash, Mark};
 pub use parked::{Parked, ParkedStreams};
 pub use read::StoredEvent;
 pub use snapshots::{NewSnapshot, Snapshot};
 pub use tails::{Tail, Wanted};
+pub use timeline::Timeline;
 
 /// The migrations of the whole database, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -64,6 +70,10 @@ pub enum Error {
     /// Postgres can't be reached, or has no room. Whether an append was committed is unknown.
     #[error("the log can't be reached: {0}")]
     Unavailable(String),
+    /// The log has gone back: events that were read or written here are not in it any more. Whoever holds anything made from it drops that and
+    /// reads again.
+    #[error("the log has gone back to position {0}: what was built on later events begins anew there")]
+    WentBack(i64),
     /// An event in the log is none that any program knows.
     #[error(transparent)]
     Undecodable(Box<Undecodable>),
@@ -104,7 +114,8 @@ impl Error {
     /// Whether the same may well succeed in a moment, here or on another server: it is not about what was asked.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_) | Self::Kafka(_) | Self::Newer(_))
+        use Error::{Conflict, Kafka, KeyTaken, Newer, Overloaded, Unavailable, WentBack};
+        matches!(self, Conflict | KeyTaken | Overloaded | Unavailable(_) | WentBack(_) | Kafka(_) | Newer(_))
     }
 
     /// Whether it is for a newer version of the program to go on.
@@ -157,7 +168,7 @@ impl EventStore {
     pub async fn open(pool: PgPool) -> Result<Self, Error> {
         let hub = feed::Hub::open(pool.clone()).await?;
         let appender = appender::start(&pool, hub.clone())?;
-        let tails = tails::start(pool.clone());
+        let tails = tails::start(pool.clone(), hub.clone());
         let snapshots = snapshots::start(pool.clone());
         Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub }) })
     }
@@ -229,6 +240,40 @@ impl EventStore {
     #[must_use]
     pub fn known_head(&self) -> i64 {
         self.inner.hub.head()
+    }
+
+    /// Looks whether the log has what this process remembers of it, and drops what it holds in memory where not.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn look(&self) -> Result<(), Error> {
+        self.inner.hub.poll().await
+    }
+
+    /// The last event that the log has in common with what is remembered, where it does not have `astray`; a new timeline begins there, unless
+    /// somebody has seen to that.
+    async fn part_at(&self, astray: Mark) -> Result<Mark, Error> {
+        self.inner.hub.part_at(astray).await
+    }
+
+    /// Which of its histories the log is on, as far as this process knows.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.inner.hub.timeline()
+    }
+
+    /// Whether the event that stood at `position` on `timeline` is in the log; none where this process knows no such timeline. Without one it is the
+    /// first.
+    #[must_use]
+    pub fn has(&self, timeline: Option<Uuid>, position: i64) -> Option<bool> {
+        self.inner.hub.have(timeline, position)
+    }
+
+    /// How often this process has found that the log had gone back. What was made from events and is kept in memory is of no use once this has
+    /// changed.
+    #[must_use]
+    pub fn breaks(&self) -> u64 {
+        self.inner.hub.breaks()
     }
 
     /// The log as an ordered source of the events of `categories`.

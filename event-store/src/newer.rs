@@ -5,7 +5,7 @@
 
 use sqlx::PgPool;
 
-use crate::{Batch, Error, feed::Undecodable};
+use crate::{Batch, Error, feed::Undecodable, mark::Mark};
 
 /// An event that a newer version of the program has written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,8 @@ pub async fn split(pool: &PgPool, mut batch: Batch) -> Result<(Batch, Option<New
         batch.events.retain(|event| event.position < *position);
         batch.undecodable.retain(|event| event.position < *position);
         batch.up_to = position - 1;
+        let hash = sqlx::query_scalar!(r#"select hash_at($1) as "hash!""#, batch.up_to).fetch_one(pool).await?;
+        batch.hash = Mark::new(batch.up_to, &hash).hash;
     }
     Ok((batch, newer))
 }

@@ -14,6 +14,8 @@ use uuid::Uuid;
 use crate::{
     Error, Snapshot,
     decode::Row,
+    feed::Hub,
+    mark::Mark,
     snapshots::{WORTH_EVENTS, seal, tell_damaged},
 };
 
@@ -74,7 +76,7 @@ impl Handle {
 }
 
 /// Starts the reader, which ends when the last handle is dropped.
-pub(crate) fn start(pool: PgPool) -> Handle {
+pub(crate) fn start(pool: PgPool, hub: Hub) -> Handle {
     let (queue, mut waiting) = mpsc::channel::<Question>(QUEUE_QUESTIONS);
     tokio::spawn(async move {
         while let Some(first) = waiting.recv().await {
@@ -87,7 +89,7 @@ pub(crate) fn start(pool: PgPool) -> Handle {
                 streams += next.of.len();
                 questions.push(next);
             }
-            answer(&pool, questions).await;
+            answer(&pool, &hub, questions).await;
         }
     });
     Handle { queue }
@@ -100,9 +102,9 @@ struct Shared {
     is_partial: bool,
 }
 
-async fn answer(pool: &PgPool, questions: Vec<Question>) {
+async fn answer(pool: &PgPool, hub: &Hub, questions: Vec<Question>) {
     let asked: Vec<&Wanted> = questions.iter().flat_map(|q| &q.of).collect();
-    let read = match tokio::time::timeout(QUERY_LIMIT, read_shared(pool, &asked)).await {
+    let read = match tokio::time::timeout(QUERY_LIMIT, read_shared(pool, hub, &asked)).await {
         Ok(read) => read,
         Err(_) => Err(Error::Unavailable("no answer within 10 seconds".into())),
     };
@@ -118,8 +120,8 @@ async fn answer(pool: &PgPool, questions: Vec<Question>) {
                 let own: Result<Vec<Shared>, Error> = tails.by_ref().take(of.len()).collect();
                 match own {
                     Ok(own) if own.iter().any(|shared| shared.is_partial) => {
-                        let pool = pool.clone();
-                        tokio::spawn(async move { answer.send(read_on(&pool, &of, own).await) });
+                        let (pool, hub) = (pool.clone(), hub.clone());
+                        tokio::spawn(async move { answer.send(read_on(&pool, &hub, &of, own).await) });
                     }
                     own => {
                         let _ = answer.send(own.map(|own| own.into_iter().map(|shared| shared.tail).collect()));
@@ -148,6 +150,8 @@ struct SharedRow {
     payload: Option<String>,
     metadata: Option<String>,
     recorded_at: Option<DateTime<Utc>>,
+    /// Of the event, or of the snapshot's where there is none after it.
+    hash: Option<Vec<u8>>,
 }
 
 impl Shared {
@@ -169,6 +173,11 @@ impl Shared {
 }
 
 impl SharedRow {
+    /// What the log has, by this row.
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark::new(self.position.or(self.snapshot_position)?, self.hash.as_deref()?))
+    }
+
     fn take_snapshot(&mut self) -> Option<(Snapshot, Vec<u8>)> {
         let state = self.state.take()?;
         let (version, position, recorded_at) = (self.snapshot_version?, self.snapshot_position?, self.snapshot_at?.into());
@@ -191,7 +200,7 @@ impl SharedRow {
 }
 
 /// One query for all that is asked: for each question its snapshot and its tail, or why it can't be decoded.
-async fn read_shared(pool: &PgPool, asked: &[&Wanted]) -> Result<Vec<Result<Shared, Error>>, Error> {
+async fn read_shared(pool: &PgPool, hub: &Hub, asked: &[&Wanted]) -> Result<Vec<Result<Shared, Error>>, Error> {
     let streams: Vec<&str> = asked.iter().map(|wanted| wanted.stream.as_str()).collect();
     let versions: Vec<i64> = asked.iter().map(|wanted| wanted.version).collect();
     // A null is looked up without touching the index, so whoever wants no snapshot pays nothing for it.
@@ -204,11 +213,11 @@ async fn read_shared(pool: &PgPool, asked: &[&Wanted]) -> Result<Vec<Result<Shar
                s.seal as "seal?", case when e.version is null or e.version = s.version + 1 then s.state::text end as "state?",
                e.position as "position?", e.stream_id as "stream_id?", e.version as "version?", e.event_id as "event_id?",
                e.type as "event_type?", e.schema_version as "schema_version?", e.payload::text as "payload?", e.metadata::text as "metadata?",
-               e.recorded_at as "recorded_at?"
+               e.recorded_at as "recorded_at?", coalesce(e.hash, s.hash) as "hash?"
         from unnest($1::text[], $2::bigint[], $3::text[], $4::int[]) with ordinality
             as q (stream_id, version, snapshot_of, state_version, nth)
         left join lateral (
-            select s.version, s.state, s.seal, k.position, k.recorded_at
+            select s.version, s.state, s.seal, k.position, k.recorded_at, k.hash
             from snapshots s
             join events k on k.stream_id = s.stream_id and k.version = s.version and k.hash = s.event_hash
             where s.stream_id = q.snapshot_of collate "C" and s.state_version = q.state_version and s.version > q.version + $6
@@ -230,6 +239,10 @@ async fn read_shared(pool: &PgPool, asked: &[&Wanted]) -> Result<Vec<Result<Shar
     )
     .fetch_all(pool)
     .await?;
+    // What is kept of this in memory is no newer than what the hub compares with the log.
+    if let Some(newest) = rows.iter().filter_map(SharedRow::mark).max_by_key(|mark| mark.position) {
+        hub.observe(newest);
+    }
     let mut tails: Vec<Result<Shared, Error>> = asked.iter().map(|_| Ok(Shared::default())).collect();
     for row in rows {
         let nth = usize::try_from(row.nth - 1).unwrap_or(usize::MAX);
@@ -247,7 +260,7 @@ async fn read_shared(pool: &PgPool, asked: &[&Wanted]) -> Result<Vec<Result<Shar
 }
 
 /// Reads the long tails among `read` to their ends.
-async fn read_on(pool: &PgPool, of: &[Wanted], read: Vec<Shared>) -> Answer {
+async fn read_on(pool: &PgPool, hub: &Hub, of: &[Wanted], read: Vec<Shared>) -> Answer {
     let mut tails = Vec::with_capacity(read.len());
     for (wanted, Shared { mut tail, is_partial }) in of.iter().zip(read) {
         let mut has_more = is_partial;
@@ -256,6 +269,9 @@ async fn read_on(pool: &PgPool, of: &[Wanted], read: Vec<Shared>) -> Answer {
             let from = tail.events.last().map_or(known, |last| last.version) + 1;
             let page = crate::read::stream_page(pool, wanted.stream.as_str(), from, i64::MAX, PAGE_EVENTS).await?;
             has_more = page.len() as i64 == PAGE_EVENTS;
+            if let Some(last) = page.last() {
+                hub.observe(Mark::new(last.position, &last.hash));
+            }
             for stored in page {
                 tail.events.push(stored.decode()?);
             }

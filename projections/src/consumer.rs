@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use event_store::{Batch, Checkpoint, EventStore, Feed, Parked, ParkedStreams, kafka::places, parked};
+use event_store::{Batch, Checkpoint, EventStore, Feed, Mark, Parked, ParkedStreams, kafka::places, parked};
 use futures::{FutureExt as _, future::BoxFuture};
 use metrics::{counter, gauge, histogram};
 use sqlx::{Connection as _, PgConnection};
@@ -37,7 +37,7 @@ pub struct Consumer {
     pub(crate) checkpoint: Checkpoint,
     parked: ParkedStreams,
     /// How far there was nothing of interest after the checkpoint.
-    seen: i64,
+    seen: Mark,
     moved_at: Instant,
 }
 
@@ -69,6 +69,8 @@ pub async fn connect(store: &EventStore, projection: &dyn Projection, schema: &s
 impl Consumer {
     /// One that keeps the tables that GETs are answered from; [`Error::OnKafka`] where these are kept from Kafka.
     pub async fn open(store: &EventStore, projection: Arc<dyn Projection>) -> Result<Self, Error> {
+        // So that nothing that is only in memory is handed out.
+        store.look().await?;
         let connection = connect(store, &*projection, LIVE_SCHEMA).await?;
         let name = projection.name();
         let mut consumer = Self::of(store, projection, connection, name).await?;
@@ -88,7 +90,7 @@ impl Consumer {
         let feed = store.feed(projection.categories());
         // In the past, so that the first event does not wait.
         let moved_at = Instant::now().checked_sub(UNINTERESTED_PACE).unwrap_or_else(Instant::now);
-        let seen = checkpoint.position;
+        let seen = checkpoint.mark();
         let consumer = Self { projection, connection, feed, checkpoint, parked, seen, moved_at };
         consumer.measure();
         Ok(consumer)
@@ -97,14 +99,14 @@ impl Consumer {
     pub(crate) async fn read_again(&mut self) -> Result<(), Error> {
         (self.checkpoint, self.parked) = read(&mut self.connection, &self.checkpoint.name, self.projection.version()).await?;
         self.refuse_kafka().await?;
-        self.seen = self.checkpoint.position;
+        self.seen = self.checkpoint.mark();
         self.measure();
         Ok(())
     }
 
     /// Applies what comes until `stop`. Calls `progressed` after each batch, and where there is nothing to do.
     pub async fn follow(&mut self, stop: &CancellationToken, progressed: impl Fn()) -> Result<(), Error> {
-        if self.seen >= self.feed.head() {
+        if self.seen.position >= self.feed.head() {
             progressed();
         }
         let mut ahead = None;
@@ -127,15 +129,15 @@ impl Consumer {
     pub async fn catch_up(&mut self, stop: &CancellationToken, progressed: impl Fn(i64, i64)) -> Result<i64, Error> {
         let head = self.feed.head();
         let mut ahead = None;
-        while self.seen < head && !stop.is_cancelled() {
+        while self.seen.position < head && !stop.is_cancelled() {
             let batch = match ahead.take() {
                 Some(batch) => batch,
-                None => self.feed.read(self.seen, BATCH_POSITIONS).await?,
+                None => self.feed.read(self.seen.position, BATCH_POSITIONS).await?,
             };
             ahead = self.take(batch).await?;
-            progressed(self.seen, head);
+            progressed(self.seen.position, head);
         }
-        if self.seen > self.checkpoint.position {
+        if self.seen.position > self.checkpoint.position {
             self.apply(&Batch::empty(self.seen)).await?;
         }
         Ok(self.checkpoint.position)
@@ -147,17 +149,17 @@ impl Consumer {
 
     /// Waits for the next batch; none after `stop`. Meanwhile the checkpoint catches up with what was of no interest.
     async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Batch>, Error> {
-        if !self.is_behind(self.seen) && stop.run_until_cancelled(sleep_until(self.moved_at + PACE)).await.is_none() {
+        if !self.is_behind(self.seen.position) && stop.run_until_cancelled(sleep_until(self.moved_at + PACE)).await.is_none() {
             return Ok(None);
         }
         let mut feed = self.feed.clone();
-        let next = feed.next(self.seen, BATCH_POSITIONS);
+        let next = feed.next(self.seen.position, BATCH_POSITIONS);
         tokio::pin!(next);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
                 batch = &mut next => return Ok(Some(batch?)),
-                () = sleep_until(self.moved_at + UNINTERESTED_PACE), if self.seen > self.checkpoint.position => {
+                () = sleep_until(self.moved_at + UNINTERESTED_PACE), if self.seen.position > self.checkpoint.position => {
                     if matches!(self.apply(&Batch::empty(self.seen)).await?, Outcome::Moved) {
                         return Ok(Some(Batch::empty(self.seen)));
                     }
@@ -170,7 +172,9 @@ impl Consumer {
     async fn take(&mut self, batch: Batch) -> Result<Option<Batch>, Error> {
         let is_of_no_interest = batch.events.is_empty() && batch.undecodable.is_empty();
         if is_of_no_interest && self.moved_at.elapsed() < UNINTERESTED_PACE {
-            self.seen = self.seen.max(batch.up_to);
+            if batch.up_to > self.seen.position {
+                self.seen = batch.end();
+            }
             self.measure();
             return Ok(None);
         }
@@ -199,8 +203,8 @@ impl Consumer {
         };
         parked::report(&self.checkpoint.name, &parked);
         self.parked.add(parked);
-        self.checkpoint.position = batch.up_to;
-        self.seen = batch.up_to;
+        self.checkpoint.moved(batch.end());
+        self.seen = batch.end();
         let name = self.projection.name();
         counter!("merx_projection_events_total", "projection" => name).increment(batch.events.len() as u64);
         if !batch.events.is_empty() {
@@ -214,9 +218,9 @@ impl Consumer {
     async fn write(&mut self, batch: &Batch) -> Result<Option<Vec<Parked>>, Error> {
         let Self { projection, connection, checkpoint, parked, .. } = self;
         if batch.events.is_empty() && batch.undecodable.is_empty() {
-            return Ok(checkpoint.advance(connection, batch.up_to).await?.then(Vec::new));
+            return Ok(checkpoint.advance(connection, batch.end()).await?.then(Vec::new));
         }
-        let step = Forward { checkpoint, to: batch.up_to };
+        let step = Forward { checkpoint, to: batch.end() };
         write::write(connection, &**projection, &checkpoint.name, parked, batch, &step).await
     }
 
@@ -242,17 +246,20 @@ impl Consumer {
     #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
     fn measure(&self) {
         let name = self.checkpoint.name.clone();
-        gauge!("merx_projection_position", "projection" => name.clone()).set(self.seen as f64);
-        gauge!("merx_projection_lag", "projection" => name.clone()).set((self.feed.head() - self.seen).max(0) as f64);
+        gauge!("merx_projection_position", "projection" => name.clone()).set(self.seen.position as f64);
+        gauge!("merx_projection_lag", "projection" => name.clone()).set((self.feed.head() - self.seen.position).max(0) as f64);
         parked::measure(&name, self.parked.len());
     }
 }
 
-/// The checkpoint of `name`, which must be of `version`, and what it has parked.
+/// The checkpoint of `name`, which must be of `version` and fit the log, and what it has parked.
 pub async fn read(connection: &mut PgConnection, name: &str, version: i32) -> Result<(Checkpoint, ParkedStreams), Error> {
     let checkpoint = Checkpoint::open(connection, name, version).await?;
     if checkpoint.version != version {
         return Err(Error::OtherVersion { found: checkpoint.version, kept: version });
+    }
+    if checkpoint.is_astray {
+        return Err(Error::Astray { projection: name.into(), position: checkpoint.position });
     }
     // After the checkpoint: what is mended in between is found by its revision, at the first step.
     let parked = ParkedStreams::read(connection, name).await?;
@@ -262,7 +269,7 @@ pub async fn read(connection: &mut PgConnection, name: &str, version: i32) -> Re
 /// A step along the log.
 struct Forward<'a> {
     checkpoint: &'a Checkpoint,
-    to: i64,
+    to: Mark,
 }
 
 impl Step for Forward<'_> {

@@ -119,6 +119,14 @@ pub enum Error {
         /// The projection.
         projection: String,
     },
+    /// The log does not have the event that the read model has come to: it has gone back.
+    #[error("the log has gone back, and does not have what the read model of {projection} has come to, position {position}: it is rebuilt")]
+    Astray {
+        /// The projection.
+        projection: String,
+        /// Where the read model is.
+        position: i64,
+    },
     /// The checkpoint belongs to another version of the projection.
     #[error("the read model is of version {found} of the projection, this version of merx keeps version {kept}")]
     OtherVersion {

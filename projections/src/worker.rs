@@ -2,7 +2,11 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use event_store::{Checkpoint, EventStore, checkpoint, kafka::Settings, lease};
+use event_store::{
+    Checkpoint, EventStore, checkpoint,
+    kafka::{Settings, places},
+    lease,
+};
 use metrics::{counter, gauge};
 use tokio::{
     sync::watch,
@@ -74,17 +78,17 @@ pub struct Worker {
 /// Keeps `projection` from `source` until `shutdown`: from the log as long as `holder` has its lease, otherwise waits for that; from Kafka what
 /// the group gives. [`kafka::watermarks`] must run somewhere then.
 pub async fn run(store: EventStore, projection: Arc<dyn Projection>, source: Source, holder: Uuid, shutdown: CancellationToken) {
-    Worker::new(store, projection, source, holder).run(shutdown).await;
+    Box::pin(Worker::new(store, projection, source, holder).run(shutdown)).await;
 }
 
 /// Applies all that the log has now, with no lease: the checkpoint alone keeps the rows right, whoever else is at it. Where the read model is
-/// of an older version of the projection, it is rebuilt; where it is kept from Kafka, it is handed back to the log. Answers with the position that it has come to.
+/// of an older version of the projection, or of events that the log has lost, it is rebuilt; where it is kept from Kafka, it is handed back to the log. Answers with the position that it has come to.
 ///
 /// # Errors
 /// The log can't be read, or events can't be applied.
 pub async fn catch_up(store: &EventStore, projection: &Arc<dyn Projection>) -> Result<i64, Error> {
     let never = CancellationToken::new();
-    if let Standing::Older(_) = standing(store, &**projection).await? {
+    if let Standing::Older(_) | Standing::Astray(_) = standing(store, &**projection).await? {
         rebuild::rebuild(store, projection, &never, |_, _| ()).await?;
     }
     from_log(store, projection).await?.catch_up(&never, |_, _| ()).await
@@ -125,12 +129,17 @@ enum Standing {
     Current,
     Older(i32),
     Newer(i32),
+    /// The log has gone back, and does not have the event at this position, which it has come to.
+    Astray(i64),
 }
 
 async fn standing(store: &EventStore, projection: &dyn Projection) -> Result<Standing, Error> {
     let mut connection = store.pool().acquire().await?;
     let version = projection.version();
+    let places = places::astray(&mut connection, projection.name()).await?;
     Ok(match Checkpoint::read(&mut connection, projection.name()).await? {
+        Some(found) if found.version <= version && found.is_astray => Standing::Astray(found.position),
+        Some(found) if found.version <= version && places.is_some() => Standing::Astray(places.unwrap_or(found.position)),
         Some(found) if found.version < version => Standing::Older(found.version),
         Some(found) if found.version > version => Standing::Newer(found.version),
         _ => Standing::Current,
@@ -172,6 +181,10 @@ impl Worker {
                 }
                 Ok(Standing::Older(found) | Standing::Newer(found)) => {
                     self.enter(State::OtherVersion { found });
+                    let _ = shutdown.run_until_cancelled(sleep(VERSION_INTERVAL)).await;
+                }
+                Ok(Standing::Astray(position)) => {
+                    self.failed(&Error::Astray { projection: self.projection.name().into(), position }).await;
                     let _ = shutdown.run_until_cancelled(sleep(VERSION_INTERVAL)).await;
                 }
                 Err(error) => {
@@ -262,7 +275,9 @@ impl Worker {
             let started_at = Instant::now();
             match self.follow(stop, from).await {
                 Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) | Err(Error::OtherVersion { .. }) => return ControlFlow::Break(Ended::Here),
+                Ok(ControlFlow::Break(())) | Err(Error::OtherVersion { .. } | Error::Astray { .. }) => {
+                    return ControlFlow::Break(Ended::Here);
+                }
                 Err(error) if error.is_newer() => {
                     self.failed(&error).await;
                     return ControlFlow::Break(Ended::Newer);
@@ -289,6 +304,10 @@ impl Worker {
             }
             Origin::LogAtFirst(settings) => self.follow_and_hand_over(stop, settings).await,
             Origin::Kafka(settings) => {
+                // A database that was put back may be of a time before the read model was handed over.
+                if hand_over::kept(&self.store, &*self.projection, settings).await? != Kept::FromKafka {
+                    return Ok(ControlFlow::Break(()));
+                }
                 let consumer = kafka::Consumer::open(&self.store, self.projection.clone(), settings).await?;
                 let health = |away: Option<String>| self.enter(away.map_or(State::Running, |reason| State::Failing { reason }));
                 consumer.follow(stop, health).await?;
@@ -348,7 +367,7 @@ impl Worker {
 
     async fn rebuild_if_needed(&self, shutdown: &CancellationToken) -> Result<Option<i64>, Error> {
         let is_needed = match standing(&self.store, &*self.projection).await? {
-            Standing::Older(_) => true,
+            Standing::Older(_) | Standing::Astray(_) => true,
             Standing::Newer(_) => false,
             Standing::Current => {
                 mend::take_up(&self.store, &*self.projection).await?;

@@ -11,6 +11,7 @@ use event_store::parked::{self, Listed};
 use gateway::{Json, MinPosition, Position, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::{Queries, error::Error};
 
@@ -33,8 +34,22 @@ pub fn routes() -> Routes<Queries> {
 struct Progress {
     /// The position of the newest event.
     head: i64,
+    /// Which of its histories the log is on. Another one begins where it is found to have gone back: it was restored, or a standby took over.
+    timeline: Timeline,
     /// Every consumer of the log.
     items: Vec<Consumer>,
+}
+
+/// One unbroken history of the log.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Timeline")]
+struct Timeline {
+    /// Its id; that of a later one is greater.
+    id: Uuid,
+    /// The last position that it has in common with the one before; 0 for the first.
+    since: i64,
+    /// When it was found to have begun.
+    begun_at: Timestamp,
 }
 
 /// A consumer of the log.
@@ -155,7 +170,8 @@ async fn read(queries: &Queries) -> Result<Progress, Error> {
             updated_at: Timestamp::from(row.updated_at?),
         })
     });
-    Ok(Progress { head, items: items.collect() })
+    let event_store::Timeline { id, since, begun_at } = queries.store.timeline();
+    Ok(Progress { head, timeline: Timeline { id, since, begun_at }, items: items.collect() })
 }
 
 #[cfg(test)]

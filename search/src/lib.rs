@@ -37,10 +37,14 @@ pub struct Place {
     pub revision: i64,
     /// Everything up to here is in it.
     pub position: i64,
+    /// The hash of the event there: a log that was put back has another one, or none. Zeros in what older programs have written.
+    #[serde(default)]
+    pub hash: [u8; 32],
 }
 
 impl Place {
-    /// Whether `later` is further on in the same rows, so that going on from here comes to it.
+    /// Whether `later` is further on in the same rows, so that going on from here comes to it. That the log still has the event that this has come to
+    /// is for others to say.
     #[must_use]
     pub fn leads_to(self, later: Self) -> bool {
         (self.log, self.version, self.revision) == (later.log, later.version, later.revision) && self.position <= later.position

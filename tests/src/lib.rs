@@ -76,3 +76,5 @@ mod topics;
 mod verify;
 #[cfg(test)]
 mod versions;
+#[cfg(test)]
+mod went_back;

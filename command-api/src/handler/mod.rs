@@ -15,7 +15,10 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use domain::Aggregate;
 use event_schemas::{Metadata, StreamId, Timestamp, ids::CommandId};
@@ -109,13 +112,16 @@ pub struct Accepted<T> {
 pub struct Handler<A: Aggregate> {
     store: EventStore,
     entities: quick_cache::sync::Cache<StreamId, Arc<Entity<A>>>,
+    /// How often the log had gone back when these were begun to be kept.
+    breaks: AtomicU64,
 }
 
 impl<A: Aggregate> Handler<A> {
     /// A handler that keeps the states of about `capacity` streams.
     #[must_use]
     pub fn new(store: EventStore, capacity: usize) -> Self {
-        Self { store, entities: quick_cache::sync::Cache::new(capacity) }
+        let breaks = AtomicU64::new(store.breaks());
+        Self { store, entities: quick_cache::sync::Cache::new(capacity), breaks }
     }
 
     /// Decides `command` on the newest state of `stream` and commits what it leads to. `look` takes from the state after it what the
@@ -261,6 +267,7 @@ impl<A: Aggregate> Handler<A> {
     /// Makes it known that `stream` is new, so that the log is not asked for it: its id has just been made. Should there be such a stream all
     /// the same, the log refuses what is decided, and it is read.
     pub fn begin(&self, stream: &StreamId) {
+        self.forget_what_was_lost();
         self.entities.insert(stream.clone(), Arc::new(Entity::unborn(stream.clone())));
     }
 
@@ -317,11 +324,21 @@ impl<A: Aggregate> Handler<A> {
     }
 
     fn held(&self, stream: &StreamId) -> Arc<Entity<A>> {
+        self.forget_what_was_lost();
         let made: Result<_, std::convert::Infallible> =
             self.entities.get_or_insert_with(stream, || Ok(Arc::new(Entity::new(stream.clone()))));
         match made {
             Ok(entity) => entity,
             Err(never) => match never {},
+        }
+    }
+
+    /// Where the log has gone back, states may be made from events that are not in it any more: all are read again.
+    fn forget_what_was_lost(&self) {
+        let breaks = self.store.breaks();
+        if self.breaks.load(Ordering::Acquire) != breaks {
+            self.entities.clear();
+            self.breaks.store(breaks, Ordering::Release);
         }
     }
 }

@@ -376,3 +376,23 @@ async fn an_answer_is_kept_with_what_it_led_to_or_with_nothing() {
         sqlx::query_as("select version, position, body from idempotency_keys order by scope").fetch_all(&database.pool).await.unwrap();
     assert_eq!(kept, [(1, 1, "5".into()), (1, 1, "5".into()), (2, 2, "6".into())]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_decided_on_events_that_the_log_has_lost() {
+    let Some(database) = Database::make().await else { return };
+    let handler = database.handler().await;
+    let hot = stream("hot");
+    assert_eq!(run(&handler, &hot, receive(5)).await.unwrap().seen, 5);
+    assert_eq!(run(&handler, &hot, reserve(order(), 5)).await.unwrap().seen, 0);
+    database.put_back(1).await;
+    let noticing = async {
+        while handler.store.breaks() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noticing).await.expect("nobody notices");
+    // By the events that were lost there would be nothing left, and a refusal.
+    assert_eq!(run(&handler, &hot, reserve(order(), 3)).await.unwrap().seen, 2);
+    assert_eq!(handler.current(&hot, available).await.unwrap(), (2, 2, 2));
+    assert_eq!(database.count().await, 2);
+}

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use domain::{Aggregate, payment};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::OrderId};
 use event_store::{
-    Batch, Checkpoint, EventStore, Parked, ParkedStreams, checkpoint, kafka, lease,
+    Batch, Checkpoint, EventStore, Mark, Parked, ParkedStreams, checkpoint, kafka, lease,
     parked::{self, Mended, Mending},
 };
 use metrics::{counter, gauge, histogram};
@@ -123,7 +123,7 @@ struct Worker {
     places: Arc<Semaphore>,
     /// Of the lease: whoever takes over has another one.
     fence: i64,
-    position: i64,
+    at: Mark,
     checkpoint: Checkpoint,
     parked: ParkedStreams,
     open: Open,
@@ -197,10 +197,10 @@ async fn work(
         parked::taken_up(pool, NAME, &stream, mend(shop, &stream, Mending::Retry).await).await?;
     }
     let fence = lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
-    let (checkpoint, open) = open::read(pool).await?;
+    let (checkpoint, open) = open::read(&shop.store).await?;
     let mut worker = Worker {
         fence,
-        position: checkpoint.position,
+        at: checkpoint.mark(),
         checkpoint,
         parked: ParkedStreams::read(&mut *pool.acquire().await?, NAME).await?,
         open,
@@ -220,7 +220,7 @@ async fn work(
     loop {
         let due = worker.open.next_due();
         tokio::select! {
-            batch = source.next(worker.position) => worker.take(batch?).await?,
+            batch = source.next(worker.at.position) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done).await?,
             _ = tick.tick() => worker.write_down().await?,
             () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },
@@ -238,6 +238,7 @@ async fn sleep_until(due: Option<Timestamp>) {
 
 impl Worker {
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
+        let end = batch.end();
         let undecodable = batch.undecodable.into_iter().filter(|event| !self.parked.contains(&event.stream));
         let bad: Vec<Parked> = undecodable.map(Parked::from).collect();
         self.park(bad).await?;
@@ -255,13 +256,13 @@ impl Worker {
                 Ok(None) | Err(_) => break,
             }
         }
-        self.position = batch.up_to;
+        self.at = end;
         if asked || self.open.is_changed() { self.write_down().await } else { Ok(()) }
     }
 
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
-        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, self.position).await
+        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, self.at).await
     }
 
     /// Works on an order's payment in the background.

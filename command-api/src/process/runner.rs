@@ -12,7 +12,7 @@ use std::{
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{Event, Recorded, StreamId, Timestamp, events::stock::Event as StockEvent, ids::Sku};
 use event_store::{
-    Batch, Checkpoint, EventStore, Parked, ParkedStreams, checkpoint, lease,
+    Batch, Checkpoint, EventStore, Mark, Parked, ParkedStreams, checkpoint, lease,
     parked::{self, Mended, Mending},
     read::Filter,
 };
@@ -114,7 +114,7 @@ pub(super) struct Runner {
     /// Of the lease: whoever takes over has another one.
     fence: i64,
     /// How far everything is done.
-    position: i64,
+    at: Mark,
     /// How far that is written down.
     written: Checkpoint,
     parked: ParkedStreams,
@@ -128,12 +128,12 @@ pub(super) struct Runner {
 impl Runner {
     pub async fn start(shop: Shop, holder: Uuid) -> Result<Self, event_store::Error> {
         let fence = lease::acquire(shop.store.pool(), NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
+        let written = Checkpoint::resume(&shop.store, NAME, VERSION).await?;
         let mut connection = shop.store.pool().acquire().await?;
-        let written = Checkpoint::open(&mut connection, NAME, VERSION).await?;
         let parked = ParkedStreams::read(&mut connection, NAME).await?;
         let set = reminders::all(shop.store.pool()).await?;
         parked::measure(NAME, parked.len());
-        Ok(Self { shop, fence, position: written.position, written, parked, written_at: Instant::now(), set, horizon: None })
+        Ok(Self { shop, fence, at: written.mark(), written, parked, written_at: Instant::now(), set, horizon: None })
     }
 
     pub async fn work(&mut self) -> Result<(), event_store::Error> {
@@ -142,18 +142,19 @@ impl Runner {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = feed.next(self.position, BATCH) => self.take(batch?).await?,
+                batch = feed.next(self.at.position, BATCH) => self.take(batch?).await?,
                 _ = tick.tick() => {
                     self.write_down(Changes::default(), Vec::new()).await?;
                     self.see_to_reminders().await?;
                 }
             }
-            let lag = self.shop.store.known_head() - self.position;
+            let lag = self.shop.store.known_head() - self.at.position;
             gauge!("merx_process_manager_lag").set(u32::try_from(lag.max(0)).unwrap_or(u32::MAX));
         }
     }
 
     async fn take(&mut self, batch: Batch) -> Result<(), event_store::Error> {
+        let end = batch.end();
         let undecodable = batch.undecodable.into_iter().filter(|event| !self.parked.contains(&event.stream));
         let mut parked: Vec<Parked> = undecodable.map(Parked::from).collect();
         let mut subjects: HashMap<String, Vec<Arc<Recorded>>> = HashMap::new();
@@ -171,7 +172,7 @@ impl Runner {
             parked.extend(bad);
         }
         drop(done);
-        self.position = batch.up_to;
+        self.at = end;
         changes.drop_what_stands(&self.set);
         if changes.is_empty() && parked.is_empty() && self.written_at.elapsed() < CHECKPOINT_INTERVAL {
             return Ok(());
@@ -181,14 +182,14 @@ impl Runner {
 
     /// Commits the checkpoint, what is to be reminded of, and what had to be parked.
     async fn write_down(&mut self, changes: Changes, mut parked: Vec<Parked>) -> Result<(), event_store::Error> {
-        if self.position == self.written.position && changes.is_empty() && parked.is_empty() {
+        if self.at.position == self.written.position && changes.is_empty() && parked.is_empty() {
             return Ok(());
         }
         let mut transaction = self.begin().await?;
         // Nobody is told of this commit; what is lost of it with a crash of Postgres is done again.
         sqlx::query!("set local synchronous_commit = off").execute(&mut *transaction).await?;
-        if !self.written.advance(&mut transaction, self.position).await? {
-            return Err(event_store::Error::Conflict); // another server has taken over, or an operator has mended something
+        if !self.written.advance(&mut transaction, self.at).await? {
+            return Err(event_store::Error::Conflict); // another server has taken over, an operator has mended something, or the log has gone back
         }
         reminders::write(&changes, &mut transaction).await?;
         if !parked.is_empty() {
@@ -200,7 +201,7 @@ impl Runner {
         self.parked.add(parked);
         parked::measure(NAME, self.parked.len());
         changes.note(&mut self.set);
-        self.written.position = self.position;
+        self.written.moved(self.at);
         self.written_at = Instant::now();
         Ok(())
     }

@@ -71,6 +71,16 @@ fn places() -> Vec<Header> {
     vec![
         always("ce_position", number(), "Its number in the whole log, from 1 without gaps, in commit order. Within a partition it grows."),
         always("ce_previousposition", number(), "The position of the event before it in the same partition; 0 where there is none."),
+        sometimes(
+            "ce_timeline",
+            json!({"format": "uuid", "pattern": UUID}),
+            "Which history of the log it is of; that of a later one is greater. Another one begins where the log was restored or failed over. Absent in what older programs have published, which is of the first.",
+        ),
+        sometimes(
+            "ce_timelinesince",
+            number(),
+            "The last position that this timeline has in common with those before; 0 for the first. Of those, nothing beyond it is in the log.",
+        ),
         always("ce_streamversion", number(), "Its number in its stream, from 1 without gaps."),
         always("ce_schemaversion", number(), "The version of the schema of its data."),
         always("ce_hash", json!({"pattern": "^[0-9a-f]{64}$"}), "SHA-256 of the event's canonical encoding, in hexadecimal digits."),

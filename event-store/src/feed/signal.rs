@@ -9,7 +9,10 @@ use std::{
 };
 
 use sqlx::postgres::PgListener;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::{Hub, HubInner, POLL_INTERVAL};
 
@@ -31,12 +34,13 @@ async fn signal(hub: Weak<HubInner>, mut committed: watch::Receiver<i64>) {
         if let Err(error) = sent {
             tracing::debug!(%error, "the signal that the log has grown was not sent");
         }
-        tokio::time::sleep(SIGNAL_INTERVAL).await;
+        sleep(SIGNAL_INTERVAL).await;
     }
 }
 
 async fn listen(hub: Weak<HubInner>) {
-    let mut listener = None;
+    let (mut listener, mut is_failing) = (None, false);
+    let mut due = Instant::now();
     loop {
         let Some(hub) = hub.upgrade().map(|inner| Hub { inner }) else { return };
         if listener.is_none() {
@@ -48,18 +52,27 @@ async fn listen(hub: Weak<HubInner>) {
                 None => std::future::pending().await,
             }
         };
-        match tokio::time::timeout(POLL_INTERVAL, heard).await {
+        match timeout_at(due, heard).await {
             // Anybody may send a signal: it is a reason to look, no more.
             Ok(Ok(notification)) if notification.payload().parse().is_ok_and(|head: i64| head <= hub.head()) => {}
             Ok(Err(_)) | Err(_) if hub.inner.pool.is_closed() => return,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the connection that listens for appends is lost");
+                hub.lost();
                 listener = None;
             }
             Ok(Ok(_)) | Err(_) => {
-                if let Err(error) = hub.poll().await {
-                    tracing::warn!(%error, "the head of the log can't be read");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                due = Instant::now() + POLL_INTERVAL;
+                match hub.poll().await {
+                    Ok(()) => is_failing = false,
+                    Err(error) => {
+                        hub.lost();
+                        // Connections that an outage has broken are found one by one.
+                        if !std::mem::replace(&mut is_failing, true) {
+                            tracing::warn!(%error, "the head of the log can't be read; trying again");
+                        }
+                        sleep(POLL_INTERVAL).await;
+                    }
                 }
             }
         }

@@ -23,7 +23,7 @@ use super::{
     reader::{Arrival, Arrived, Reader},
     topics,
 };
-use crate::{Batch, Error, EventStore, feed::Undecodable, newer};
+use crate::{Batch, Error, EventStore, Mark, feed::Undecodable, mark::Hash, newer};
 
 /// How often it is asked what is published.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -89,6 +89,7 @@ fn start(store: &EventStore, settings: &Arc<Settings>, categories: &'static [&'s
         up_to: after,
         most,
         is_away: false,
+        breaks: store.breaks(),
     };
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -108,12 +109,17 @@ struct Task {
     up_to: i64,
     most: usize,
     is_away: bool,
+    /// How often the log had been found to have gone back when it began.
+    breaks: u64,
 }
 
 impl Task {
     /// Hands batches on until nobody takes them.
     async fn run(mut self, out: &mpsc::Sender<Result<Batch, Error>>) -> Result<(), Error> {
         while !out.is_closed() {
+            if self.breaks != self.store.breaks() {
+                return Err(Error::WentBack(self.store.timeline().since));
+            }
             let published = self.published().await?;
             if published.position > self.up_to {
                 self.hand_on_from_log(published.position, out).await?;
@@ -151,7 +157,7 @@ impl Task {
     /// Hands on what arrives, until something is missing.
     async fn hand_on_from_kafka(&mut self, published: &Published, out: &mpsc::Sender<Result<Batch, Error>>) -> Result<(), Error> {
         let offsets = published.parts.iter().map(|(part, (offset, _))| (part.clone(), *offset)).collect();
-        let mut reader = Reader::of_parts(&self.settings, offsets)?;
+        let mut reader = Reader::of_parts(&self.store, &self.settings, offsets)?;
         let mut held = Held::new(published, self.up_to);
         let (mut looked_at, mut active_at) = (Instant::now(), Instant::now());
         let mut lacking_since = None;
@@ -167,6 +173,9 @@ impl Task {
                 }
             }
             let published = self.published().await?;
+            if self.breaks != self.store.breaks() {
+                return Ok(()); // which is seen above
+            }
             looked_at = Instant::now();
             while let Some(batch) = held.release(&published, self.up_to, self.most) {
                 let (batch, newer) = newer::split(self.store.pool(), batch).await?;
@@ -208,7 +217,7 @@ impl Task {
 struct Held {
     /// How far each partition has arrived.
     seen: BTreeMap<Part, i64>,
-    events: BTreeMap<i64, Result<Arc<Recorded>, Undecodable>>,
+    events: BTreeMap<i64, (Hash, Result<Arc<Recorded>, Undecodable>)>,
 }
 
 impl Held {
@@ -227,28 +236,35 @@ impl Held {
             return false;
         }
         *seen = event.position;
-        self.events.insert(event.position, event.event);
+        self.events.insert(event.position, (event.hash, event.event));
         true
     }
 
     /// What comes after `up_to` of which nothing can come in between any more; none where that is nothing.
     fn release(&mut self, published: &Published, up_to: i64, most: usize) -> Option<Batch> {
         let lacking = published.parts.iter().filter_map(|(part, (_, last))| self.seen.get(part).copied().filter(|seen| seen < last));
-        let reached = lacking.min().map_or(published.position, |seen| seen.min(published.position));
-        if reached <= up_to {
+        let lacking = lacking.min().filter(|seen| *seen < published.position);
+        // What is lacking comes after something that has come, or after what has been handed on.
+        let hash_of = |position: i64| self.events.get(&position).map(|(hash, _)| *hash);
+        let reached = match lacking {
+            None => Mark { position: published.position, hash: published.hash },
+            Some(position) => Mark { position, hash: hash_of(position)? },
+        };
+        if reached.position <= up_to {
             return None;
         }
         let mut batch = Batch::empty(reached);
         while let Some(entry) = self.events.first_entry()
-            && *entry.key() <= reached
+            && *entry.key() <= reached.position
         {
             let position = *entry.key();
-            match entry.remove() {
+            let (hash, event) = entry.remove();
+            match event {
                 Ok(event) => batch.events.push(event),
                 Err(undecodable) => batch.undecodable.push(undecodable),
             }
             if batch.events.len() + batch.undecodable.len() >= most {
-                batch.up_to = position;
+                (batch.up_to, batch.hash) = (position, hash);
                 break;
             }
         }
@@ -267,17 +283,25 @@ mod tests {
     }
 
     fn published(position: i64, last: [i64; 2]) -> Published {
-        Published { position, parts: (0..).zip(last).map(|(partition, last)| (part(partition), (0, last))).collect() }
+        Published {
+            position,
+            hash: [position.to_be_bytes()[7]; 32],
+            parts: (0..).zip(last).map(|(partition, last)| (part(partition), (0, last))).collect(),
+        }
     }
 
     fn arrived(partition: i32, previous_position: i64, position: i64) -> Arrived {
         let source = DecodeError::UnknownType("New".into());
         let event = Undecodable { position, stream: "payment-1".into(), version: 1, event_type: "New".into(), schema_version: 1, source };
-        Arrived { part: part(partition), offset: 0, position, previous_position, event: Err(event) }
+        let hash = [position.to_be_bytes()[7]; 32];
+        Arrived { part: part(partition), offset: 0, position, hash, timeline: None, previous_position, event: Err(event) }
     }
 
     fn positions(batch: Option<Batch>) -> Option<(Vec<i64>, i64)> {
-        batch.map(|batch| (batch.undecodable.iter().map(|event| event.position).collect(), batch.up_to))
+        batch.map(|batch| {
+            assert_eq!(batch.hash, [batch.up_to.to_be_bytes()[7]; 32], "of the event that it ends with");
+            (batch.undecodable.iter().map(|event| event.position).collect(), batch.up_to)
+        })
     }
 
     #[test]

@@ -11,7 +11,10 @@ use std::{
 use sqlx::PgConnection;
 
 use super::{partition, topics::category_of_stream};
-use crate::Error;
+use crate::{
+    Error,
+    mark::{Hash, Mark},
+};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +32,8 @@ pub struct Place {
     pub next_offset: i64,
     /// Every event of the partition up to this position in the log is applied.
     pub position: i64,
+    /// Of the event there.
+    pub hash: Hash,
     /// Of the partition's owner.
     pub fence: i64,
 }
@@ -41,6 +46,8 @@ pub type Places = BTreeMap<Part, Place>;
 pub struct Published {
     /// Every event of the log up to here has been acknowledged by Kafka.
     pub position: i64,
+    /// Of the event there.
+    pub hash: Hash,
     /// As of that: of each partition the offset after its last event, and that event's position.
     pub parts: BTreeMap<Part, (i64, i64)>,
 }
@@ -81,14 +88,24 @@ impl Layout {
 /// # Errors
 /// The database can't be reached.
 pub async fn read(connection: &mut PgConnection, consumer: &str) -> Result<Places, Error> {
-    let rows = sqlx::query!("select topic, partition, next_offset, position, fence from kafka_places where consumer = $1", consumer)
+    let rows = sqlx::query!("select topic, partition, next_offset, position, hash, fence from kafka_places where consumer = $1", consumer)
         .fetch_all(connection)
         .await?;
     let places = rows.into_iter().map(|row| {
         let part = Part { topic: row.topic.into(), partition: row.partition };
-        (part, Place { next_offset: row.next_offset, position: row.position, fence: row.fence })
+        (part, Place { next_offset: row.next_offset, position: row.position, hash: Mark::new(0, &row.hash).hash, fence: row.fence })
     });
     Ok(places.collect())
+}
+
+/// How far the places of `consumer` have come whose events the log does not have; none where it has them all.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn astray(connection: &mut PgConnection, consumer: &str) -> Result<Option<i64>, Error> {
+    let furthest =
+        sqlx::query_scalar!("select max(position) from kafka_places where consumer = $1 and not log_has(position, hash)", consumer);
+    Ok(furthest.fetch_one(connection).await?)
 }
 
 /// Makes the caller the owner of `parts`: their places from now on. Those of which there is none are left out.
@@ -102,7 +119,7 @@ pub async fn open(connection: &mut PgConnection, consumer: &str, parts: &[Part])
         update kafka_places p set fence = p.fence + 1
         from unnest($2::text[], $3::int[]) as o (topic, partition)
         where p.consumer = $1 and p.topic = o.topic and p.partition = o.partition
-        returning p.topic, p.partition, p.next_offset, p.position, p.fence
+        returning p.topic, p.partition, p.next_offset, p.position, p.hash, p.fence
         "#,
         consumer,
         &topics as &[&str],
@@ -112,7 +129,7 @@ pub async fn open(connection: &mut PgConnection, consumer: &str, parts: &[Part])
     .await?;
     let places = rows.into_iter().map(|row| {
         let part = Part { topic: row.topic.into(), partition: row.partition };
-        (part, Place { next_offset: row.next_offset, position: row.position, fence: row.fence })
+        (part, Place { next_offset: row.next_offset, position: row.position, hash: Mark::new(0, &row.hash).hash, fence: row.fence })
     });
     Ok(places.collect())
 }
@@ -124,28 +141,32 @@ fn columns<'a>(parts: impl IntoIterator<Item = &'a Part>) -> (Vec<&'a str>, Vec<
 /// A step forward of the place of a partition: as it was, and as it will be.
 pub type Step = (Place, Place);
 
-/// Moves places of `consumer`, within the caller's transaction; whether all of them stood as they were read, fences included. Where not, somebody
-/// else has them or has moved them, and the caller must write nothing.
+/// Moves places of `consumer`, within the caller's transaction; whether all of them stood as they were read, fences included, and the log has
+/// the events that they move to. Where not, somebody else has them or has moved them, or the log has gone back, and the caller must write nothing.
 ///
 /// # Errors
 /// The database can't be reached.
 pub async fn advance(connection: &mut PgConnection, consumer: &str, steps: &BTreeMap<Part, Step>) -> Result<bool, Error> {
     let (topics, partitions) = columns(steps.keys());
     let column = |of: fn(&Step) -> i64| steps.values().map(of).collect::<Vec<i64>>();
+    let hashes = |of: fn(&Step) -> Hash| steps.values().map(|step| of(step).to_vec()).collect::<Vec<Vec<u8>>>();
     let moved = sqlx::query!(
         r#"
-        update kafka_places p set next_offset = s.next_offset, position = s.position
-        from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-            as s (topic, partition, fence, was, next_offset, position)
+        update kafka_places p set next_offset = s.next_offset, position = s.position, hash = s.hash
+        from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bytea[], $7::bigint[], $8::bigint[], $9::bytea[])
+            as s (topic, partition, fence, was, was_hash, next_offset, position, hash)
         where p.consumer = $1 and p.topic = s.topic and p.partition = s.partition and p.fence = s.fence and p.position = s.was
+          and p.hash = s.was_hash and log_has(s.position, s.hash)
         "#,
         consumer,
         &topics as &[&str],
         &partitions,
         &column(|(was, _)| was.fence),
         &column(|(was, _)| was.position),
+        &hashes(|(was, _)| was.hash) as &[Vec<u8>],
         &column(|(_, next)| next.next_offset),
         &column(|(_, next)| next.position),
+        &hashes(|(_, next)| next.hash) as &[Vec<u8>],
     )
     .execute(connection)
     .await?;
@@ -159,16 +180,18 @@ pub async fn advance(connection: &mut PgConnection, consumer: &str, steps: &BTre
 pub async fn published(connection: &mut PgConnection, topics: &[String]) -> Result<Published, Error> {
     let rows = sqlx::query!(
         r#"
-        select coalesce(c.position, 0) as "published!", k.topic as "topic?", k.partition as "partition?", k.next_offset as "next_offset?",
+        select coalesce(c.position, 0) as "published!", c.hash as "hash?", k.topic as "topic?", k.partition as "partition?", k.next_offset as "next_offset?",
                k.position as "position?"
-        from (select max(position) as position from checkpoints where name = 'publisher') c
+        from (select from log_head) one
+        left join checkpoints c on c.name = 'publisher'
         left join kafka_published k on k.topic = any($1)
         "#,
         topics
     )
     .fetch_all(connection)
     .await?;
-    let mut published = Published { position: rows.first().map_or(0, |row| row.published), parts: BTreeMap::new() };
+    let Mark { position, hash } = rows.first().map_or(Mark::START, |row| Mark::new(row.published, row.hash.as_deref().unwrap_or_default()));
+    let mut published = Published { position, hash, parts: BTreeMap::new() };
     for row in rows {
         if let (Some(topic), Some(partition), Some(offset), Some(position)) = (row.topic, row.partition, row.next_offset, row.position) {
             published.parts.insert(Part { topic: topic.into(), partition }, (offset, position));
@@ -233,6 +256,18 @@ pub async fn raise(connection: &mut PgConnection, consumer: &str, position: i64)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Says of every place of `consumer` that what is applied is everything up to `position`, wherever it was before, and of no event of another history.
+/// Its owner must learn of it by the checkpoint's revision.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn put(connection: &mut PgConnection, consumer: &str, position: i64) -> Result<(), Error> {
+    sqlx::query!("update kafka_places set position = $2, hash = hash_at($2) where consumer = $1", consumer, position)
+        .execute(&mut *connection)
+        .await?;
+    raise(connection, consumer, position).await
 }
 
 /// Moves the checkpoints of those `consumers` that have places as far as everything is applied, and says where they are. A partition that

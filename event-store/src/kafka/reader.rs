@@ -10,9 +10,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use event_schemas::Recorded;
 use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::{Settings, places::Part};
-use crate::{Error, feed::Undecodable};
+use crate::{Error, EventStore, feed::Undecodable, mark::Hash};
 use thread::{Context, Pump};
 
 pub use thread::MOST_MESSAGES;
@@ -32,6 +33,10 @@ pub struct Arrived {
     pub offset: i64,
     /// Its position in the log.
     pub position: i64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Which history of the log it is of; none where it does not say so.
+    pub timeline: Option<Uuid>,
     /// The position of the event before it in this partition.
     pub previous_position: i64,
     /// What it says; or that this program can't read it.
@@ -53,8 +58,9 @@ pub enum Arrival {
     Back,
 }
 
-/// Reads topics. Dropping it ends the thread and leaves the group.
+/// Reads topics, and leaves out the events of timelines that the log has left. Dropping it ends the thread and leaves the group.
 pub struct Reader {
+    store: EventStore,
     arrivals: mpsc::Receiver<Arrival>,
     ended: oneshot::Receiver<()>,
 }
@@ -72,28 +78,28 @@ impl Reader {
     ///
     /// # Errors
     /// The settings are none that a client can be made with.
-    pub fn of_group(settings: &Settings, group: &str, topics: Vec<String>) -> Result<Self, Error> {
+    pub fn of_group(store: &EventStore, settings: &Settings, group: &str, topics: Vec<String>) -> Result<Self, Error> {
         let mut config = config(settings);
         config
             .set("group.id", group)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_MS.to_string())
             .set("heartbeat.interval.ms", HEARTBEAT_MS.to_string());
-        Self::start(settings, &config, What::Shared(topics))
+        Self::start(store, settings, &config, What::Shared(topics))
     }
 
     /// One that reads partitions from an offset on, each; nobody else is asked.
     ///
     /// # Errors
     /// The settings are none that a client can be made with.
-    pub fn of_parts(settings: &Settings, parts: BTreeMap<Part, i64>) -> Result<Self, Error> {
+    pub fn of_parts(store: &EventStore, settings: &Settings, parts: BTreeMap<Part, i64>) -> Result<Self, Error> {
         let mut config = config(settings);
         // Of no group: nothing is ever committed to it, but without the name of one nothing can be assigned.
         config.set("group.id", format!("{}.reader", settings.prefix));
-        Self::start(settings, &config, What::Own(parts))
+        Self::start(store, settings, &config, What::Own(parts))
     }
 
-    fn start(settings: &Settings, config: &ClientConfig, what: What) -> Result<Self, Error> {
+    fn start(store: &EventStore, settings: &Settings, config: &ClientConfig, what: What) -> Result<Self, Error> {
         let (sender, arrivals) = mpsc::channel(WAITING);
         let (end, ended) = oneshot::channel();
         let consumer: BaseConsumer<Context> =
@@ -104,7 +110,7 @@ impl Reader {
             drop(end);
         };
         std::thread::Builder::new().name("merx-kafka".into()).spawn(run).map_err(|error| Error::Kafka(error.to_string()))?;
-        Ok(Self { arrivals, ended })
+        Ok(Self { store: store.clone(), arrivals, ended })
     }
 
     /// What comes next.
@@ -112,12 +118,26 @@ impl Reader {
     /// # Errors
     /// The client has failed for good; another one must be made.
     pub async fn next(&mut self) -> Result<Arrival, Error> {
-        self.arrivals.recv().await.ok_or_else(|| Error::Kafka("the client has failed and is made anew".into()))
+        let arrival = self.arrivals.recv().await.ok_or_else(|| Error::Kafka("the client has failed and is made anew".into()))?;
+        Ok(match arrival {
+            Arrival::Events(events) => Arrival::Events(self.in_log(events).await),
+            other => other,
+        })
     }
 
-    /// What has come already.
-    pub fn try_next(&mut self) -> Option<Arrival> {
-        self.arrivals.try_recv().ok()
+    /// Of `events` those that no other timeline has begun before.
+    async fn in_log(&self, mut events: Vec<Arrived>) -> Vec<Arrived> {
+        let has = |event: &Arrived| self.store.has(event.timeline, event.position);
+        if events.iter().any(|event| has(event).is_none()) {
+            // It may have begun this very moment. What is of none that there is then is of one that the log was put back before.
+            if let Err(error) = self.store.look().await {
+                tracing::debug!(%error, "it is not known which timelines there are");
+            }
+        }
+        let before = events.len();
+        events.retain(|event| has(event) == Some(true));
+        metrics::counter!("merx_kafka_lost_events_total").increment((before - events.len()) as u64);
+        events
     }
 
     /// Ends it and waits until the group has been left, so that others get its partitions at once.

@@ -97,6 +97,17 @@ pub enum Finding {
         /// What is wrong with it.
         found: String,
     },
+    /// A consumer has done what is not in the log.
+    #[error(
+        "the checkpoint of {name}: expected it at an event of this log, found it at another one, at position {position}: the log has gone back, and \
+         a server that keeps {name} makes it fit again"
+    )]
+    Astray {
+        /// The consumer.
+        name: String,
+        /// Where the checkpoint is.
+        position: i64,
+    },
     /// A consumer claims to have come further than there is anything.
     #[error("the checkpoint of {name}: expected a position up to {head}, the head of the log, found {found}")]
     Checkpoint {

@@ -102,7 +102,16 @@ async fn check_all(mut read: mpsc::Receiver<Page>, all: u64, mut progress: impl 
 #[derive(Clone)]
 struct Ends {
     head: i64,
-    checkpoints: Vec<(String, i64)>,
+    checkpoints: Vec<Stands>,
+}
+
+/// Where a consumer is.
+#[derive(Clone)]
+struct Stands {
+    name: String,
+    position: i64,
+    /// Whether the log has the event that it has come to.
+    fits: bool,
 }
 
 impl Ends {
@@ -110,8 +119,8 @@ impl Ends {
         if self.head != last {
             return Some(Finding::Head { last, head: self.head });
         }
-        let beyond = self.checkpoints.iter().find(|(_, position)| *position > last);
-        beyond.map(|(name, found)| Finding::Checkpoint { name: name.clone(), head: last, found: *found })
+        let Stands { name, position, .. } = self.checkpoints.iter().find(|one| !one.fits)?.clone();
+        Some(if position > last { Finding::Checkpoint { name, head: last, found: position } } else { Finding::Astray { name, position } })
     }
 }
 
@@ -127,8 +136,9 @@ impl Reader {
     async fn begin(mut connection: PgConnection) -> Result<Self, sqlx::Error> {
         sqlx::query("begin isolation level repeatable read read only").execute(&mut connection).await?;
         let head = sqlx::query_scalar!("select position from log_head").fetch_optional(&mut connection).await?.unwrap_or(-1);
-        let checkpoints = sqlx::query!("select name, position from checkpoints order by name").fetch_all(&mut connection).await?;
-        let ends = Ends { head, checkpoints: checkpoints.into_iter().map(|row| (row.name, row.position)).collect() };
+        let checkpoints =
+            sqlx::query_as!(Stands, r#"select name, position, log_has(position, hash) as "fits!" from checkpoints order by name"#);
+        let ends = Ends { head, checkpoints: checkpoints.fetch_all(&mut connection).await? };
         let unguarded = unguarded(&mut connection).await?;
         Ok(Self { connection, ends, unguarded, versions: Versions::default() })
     }

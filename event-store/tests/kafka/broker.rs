@@ -179,7 +179,7 @@ pub async fn assert_published(database: &Database, kafka: &Kafka, categories: &[
     for (place, messages) in kafka.read(categories) {
         let positions = &true_last[&place];
         let mut seen = 0;
-        for (_, Received { previous_position, event }) in messages {
+        for (_, Received { previous_position, event, .. }) in messages {
             let nth = positions.binary_search(&event.position).expect("an event of this partition");
             let before = nth.checked_sub(1).map_or(0, |nth| positions[nth]);
             assert!(previous_position >= before, "{} follows {before} in {place:?} and says {previous_position}", event.position);

@@ -3,15 +3,26 @@
 use std::collections::BTreeMap;
 
 use event_store::{
-    Checkpoint, checkpoint,
+    Checkpoint, Mark, Unit, checkpoint,
     kafka::places::{self, Part, Place, Published},
 };
 use sqlx::PgConnection;
 
-use crate::database::Database;
+use crate::database::{Database, appended, part as log_part, stream};
 
 fn part(partition: i32) -> Part {
     Part { topic: "merx.order".into(), partition }
+}
+
+/// A log of forty events.
+async fn fill(database: &Database) {
+    appended(&database.store().await.append(Unit::of(log_part(&stream("A"), 0, 40))).await);
+}
+
+/// `place`, at `position`.
+async fn at(connection: &mut PgConnection, place: Place, position: i64) -> Place {
+    let hash: Vec<u8> = sqlx::query_scalar("select hash_at($1)").bind(position).fetch_one(connection).await.unwrap();
+    Place { position, hash: Mark::new(position, &hash).hash, ..place }
 }
 
 /// Two partitions, whose last events stand at `last` as of `published`.
@@ -38,7 +49,7 @@ async fn seat(connection: &mut PgConnection, position: i64) {
 }
 
 async fn advance(connection: &mut PgConnection, part: &Part, place: Place, position: i64) -> bool {
-    let next = Place { next_offset: position, position, ..place };
+    let next = Place { next_offset: position, ..at(connection, place, position).await };
     places::advance(connection, "orders", &BTreeMap::from([(part.clone(), (place, next))])).await.unwrap()
 }
 
@@ -53,6 +64,7 @@ async fn watermark(connection: &mut PgConnection) -> i64 {
 #[tokio::test]
 async fn a_watermark_is_what_no_partition_lacks_and_never_goes_back() {
     let Some(database) = Database::make().await else { return };
+    fill(&database).await;
     let mut connection = database.pool.acquire().await.unwrap();
     assert_eq!(places::watermarks(&mut connection, &["orders".into()]).await.unwrap(), [], "it is kept from the log");
     publish(&mut connection, 10, [4, 9]).await;
@@ -66,10 +78,12 @@ async fn a_watermark_is_what_no_partition_lacks_and_never_goes_back() {
     assert_eq!(watermark(&mut connection).await, 12);
     assert!(advance(&mut connection, &part(1), own[&part(1)], 16).await);
     assert_eq!(watermark(&mut connection).await, 16, "one lacks what comes after that");
-    assert!(advance(&mut connection, &part(1), Place { position: 16, ..own[&part(1)] }, 18).await);
+    let was = at(&mut connection, own[&part(1)], 16).await;
+    assert!(advance(&mut connection, &part(1), was, 18).await);
     assert_eq!(watermark(&mut connection).await, 20, "the rest is of no interest to it");
     // What is acknowledged and not yet known to be is no promise; what is sent again takes nothing back.
-    assert!(advance(&mut connection, &part(0), Place { position: 15, ..own[&part(0)] }, 25).await);
+    let was = at(&mut connection, own[&part(0)], 15).await;
+    assert!(advance(&mut connection, &part(0), was, 25).await);
     assert_eq!(watermark(&mut connection).await, 20);
     publish(&mut connection, 3, [3, 3]).await;
     assert_eq!(watermark(&mut connection).await, 20);
@@ -86,6 +100,7 @@ async fn a_watermark_is_what_no_partition_lacks_and_never_goes_back() {
 #[tokio::test]
 async fn a_late_owner_moves_nothing() {
     let Some(database) = Database::make().await else { return };
+    fill(&database).await;
     let mut connection = database.pool.acquire().await.unwrap();
     publish(&mut connection, 10, [4, 9]).await;
     seat(&mut connection, 10).await;
@@ -98,14 +113,17 @@ async fn a_late_owner_moves_nothing() {
     assert!(!advance(&mut connection, &part(1), new[&part(1)], 14).await, "it does not stand where it did");
     // All steps, or, with a rollback, none.
     let places = places::read(&mut connection, "orders").await.unwrap();
-    let step = |part: Part, was: Place| (part, (was, Place { position: 20, ..was }));
-    let steps = BTreeMap::from([step(part(0), places[&part(0)]), step(part(1), late[&part(1)])]);
+    let mut steps = BTreeMap::new();
+    for (part, was) in [(part(0), places[&part(0)]), (part(1), late[&part(1)])] {
+        steps.insert(part, (was, at(&mut connection, was, 20).await));
+    }
     assert!(!places::advance(&mut connection, "orders", &steps).await.unwrap());
 }
 
 #[tokio::test]
 async fn a_checkpoint_stands_while_nobody_but_the_watermark_changes_it() {
     let Some(database) = Database::make().await else { return };
+    fill(&database).await;
     let mut connection = database.pool.acquire().await.unwrap();
     publish(&mut connection, 10, [4, 9]).await;
     seat(&mut connection, 10).await;

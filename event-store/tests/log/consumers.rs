@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use event_store::{Checkpoint, checkpoint, lease};
+use event_store::{Checkpoint, Unit, checkpoint, lease};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{Database, appended, part, stream};
 
 #[tokio::test]
 async fn a_lease_has_one_holder_and_its_fence_grows_with_each_change() {
@@ -108,11 +108,12 @@ async fn a_checkpoint_moves_only_from_where_it_stood() {
     let Some(database) = Database::make().await else { return };
     let pool = &database.pool;
     let open = async || Checkpoint::open(&mut pool.acquire().await.unwrap(), "consumer", 1).await.unwrap();
+    appended(&database.store().await.append(Unit::of(part(&stream("A"), 0, 30))).await);
     let first = open().await;
     assert_eq!((first.position, first.version), (0, 1));
     let advance = async |from: &Checkpoint, to| {
         let mut transaction = pool.begin().await.unwrap();
-        let moved = from.advance(&mut transaction, to).await.unwrap();
+        let moved = from.advance(&mut transaction, database.mark(to).await).await.unwrap();
         transaction.commit().await.unwrap();
         moved
     };
@@ -123,7 +124,7 @@ async fn a_checkpoint_moves_only_from_where_it_stood() {
     let third = open().await;
     assert_eq!(third.position, 20);
     let mut rolled_back = pool.begin().await.unwrap();
-    assert!(third.advance(&mut rolled_back, 30).await.unwrap());
+    assert!(third.advance(&mut rolled_back, database.mark(30).await).await.unwrap());
     rolled_back.rollback().await.unwrap();
     assert_eq!(open().await, third, "it moves with what is written, or not at all");
     let newer = Checkpoint::open(&mut pool.acquire().await.unwrap(), "consumer", 2).await.unwrap();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io::Write as _, time::Duration};
 
 use event_schemas::{Event, Metadata, StreamId, Timestamp, events::stock, ids::CommandId};
-use event_store::{EventStore, KeyedAnswer, Lineage, Part, Unit};
+use event_store::{EventStore, KeyedAnswer, Lineage, Mark, Part, Unit};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -62,6 +62,20 @@ impl Database {
         outcomes
     }
 
+    /// Puts the log back to `position`, as a restored backup would; what else the database holds stays as it is.
+    pub async fn put_back(&self, position: i64) {
+        let mut transaction = self.pool.begin().await.unwrap();
+        put_back(&mut transaction, position).await;
+        transaction.commit().await.unwrap();
+    }
+
+    /// What stands at `position`.
+    pub async fn mark(&self, position: i64) -> Mark {
+        let hash: Vec<u8> =
+            sqlx::query_scalar("select hash from events where position = $1").bind(position).fetch_one(&self.pool).await.unwrap();
+        Mark::new(position, &hash)
+    }
+
     /// Waits until `question` is answered with true.
     pub async fn until(&self, question: &'static str) {
         for _ in 0..1_000 {
@@ -107,6 +121,23 @@ impl Drop for Database {
         });
         assert!(dropped.join().is_ok() || std::thread::panicking(), "the test's database is still there");
     }
+}
+
+/// Takes what lies beyond `position` out of the log, which nothing but an owner of the tables can.
+pub async fn put_back(connection: &mut PgConnection, position: i64) {
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "alter table events disable trigger all;
+         alter table log_head disable trigger all;
+         delete from events where position > {position};
+         update log_head set position = {position};
+         alter table events enable always trigger events_are_never_changed;
+         alter table events enable always trigger appended_events_go_on_where_the_log_ended;
+         alter table log_head enable always trigger log_head_is_never_removed;
+         alter table log_head enable always trigger log_head_never_goes_back;"
+    )))
+    .execute(connection)
+    .await
+    .unwrap();
 }
 
 pub type Outcome = Result<event_store::Committed, event_store::Error>;

@@ -15,4 +15,5 @@ mod program;
 mod read;
 mod snapshots;
 mod tails;
+mod timeline;
 mod verify;

@@ -138,6 +138,17 @@ async fn a_checkpoint_beyond_the_head_is_told() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_at_an_event_of_another_history_is_told() {
+    let insert = "insert into checkpoints (name, version, position, hash)
+                  values ('carts', 1, 7, hash_at(7)), ('orders', 1, 3, sha256('lost'))";
+    let Some(told) = told(insert).await else { return };
+    assert!(
+        told.starts_with("the checkpoint of orders: expected it at an event of this log, found it at another one, at position 3"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn an_event_that_no_program_knows_is_told() {
     let Some(told) = told(&format!("update events set type = 'StockEaten' where position = 4; {REHASH} 4")).await else { return };
     assert!(told.starts_with("position 4, stream stock-B, version 1: expected an event that this version of merx knows"), "{told}");

@@ -164,7 +164,9 @@ async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &Canc
     }
     let has_changed = match index.place().await? {
         Some(known) if known == target => false,
-        Some(known) if known.leads_to(target) => catch_up(index, pool, ledger, (known, target), stopping).await?,
+        Some(known) if known.leads_to(target) && rows::is_in_log(pool, known).await? => {
+            catch_up(index, pool, ledger, (known, target), stopping).await?
+        }
         _ => {
             rebuild(index, pool, ledger, target, stopping).await?;
             true

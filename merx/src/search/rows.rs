@@ -33,19 +33,31 @@ impl Row {
     }
 }
 
-/// How far the rows have come; none before the first of them. Whoever has reason to doubt the index adds to the revision of its checkpoint.
+/// How far the rows have come; none before the first of them, and while they are of events that the log has lost. Whoever has reason to doubt the index adds to the revision of its checkpoint.
 pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select c.version, c.revision + coalesce(i.revision, 0) as "revision!", c.position, (select event_id from events where position = 1) as log
+        select c.version, c.revision + coalesce(i.revision, 0) as "revision!", c.position, c.hash,
+               (select event_id from events where position = 1) as log
         from checkpoints c left join checkpoints i on i.name = $1
-        where c.name = 'search'
+        where c.name = 'search' and log_has(c.position, c.hash)
         "#,
         super::NAME,
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|row| Place { log: row.log, version: row.version, revision: row.revision, position: row.position }))
+    Ok(row.map(|row| Place {
+        log: row.log,
+        version: row.version,
+        revision: row.revision,
+        position: row.position,
+        hash: row.hash.try_into().unwrap_or_default(),
+    }))
+}
+
+/// Whether the log has the event that an index has come to.
+pub async fn is_in_log(pool: &PgPool, place: Place) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select log_has($1, $2) as "has!""#, place.position, &place.hash[..]).fetch_one(pool).await
 }
 
 /// The newest version of the rows that this program knows.

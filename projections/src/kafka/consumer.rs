@@ -7,7 +7,7 @@ use std::{
 };
 
 use event_store::{
-    Batch, EventStore, Feed, checkpoint,
+    Batch, EventStore, Feed, Mark, checkpoint,
     kafka::{
         Settings,
         places::{self, Layout, Part, Place, Places},
@@ -74,7 +74,7 @@ impl Consumer {
         let topics = topics_of(settings, &*projection);
         let mut writer = Writer::open(store, projection.clone()).await?;
         let all = writer.read_again().await?;
-        let reader = Reader::of_group(settings, &settings.projection_group(projection.name()), topics.clone())?;
+        let reader = Reader::of_group(store, settings, &settings.projection_group(projection.name()), topics.clone())?;
         Ok(Self {
             store: store.clone(),
             feed: store.feed(projection.categories()),
@@ -296,7 +296,7 @@ impl Gathered {
         if event.previous_position > reached {
             return Some(event);
         }
-        let next = Place { next_offset: event.offset + 1, position: event.position, ..*place };
+        let next = Place { next_offset: event.offset + 1, position: event.position, hash: event.hash, ..*place };
         match self.steps.entry(event.part.clone()) {
             Entry::Occupied(mut step) => step.get_mut().1 = next,
             Entry::Vacant(step) => drop(step.insert((*place, next))),
@@ -307,7 +307,7 @@ impl Gathered {
 
     /// In the order of the log, as far as that is known.
     fn batch(&self) -> Batch {
-        let mut batch = Batch::empty(0);
+        let mut batch = Batch::empty(Mark::START);
         for arrived in &self.arrived {
             match &arrived.event {
                 Ok(event) => batch.events.push(event.clone()),
@@ -316,7 +316,6 @@ impl Gathered {
         }
         batch.events.sort_unstable_by_key(|event| event.position);
         batch.undecodable.sort_unstable_by_key(|event| event.position);
-        batch.up_to = batch.events.last().map_or(0, |event| event.position);
         batch
     }
 }
@@ -335,12 +334,20 @@ mod tests {
     fn arrived(partition: i32, previous_position: i64, position: i64) -> Arrived {
         let source = DecodeError::UnknownType("New".into());
         let event = Undecodable { position, stream: "stock-A".into(), version: 1, event_type: "New".into(), schema_version: 1, source };
-        Arrived { part: part(partition), offset: position * 2, position, previous_position, event: Err(event) }
+        Arrived {
+            part: part(partition),
+            offset: position * 2,
+            position,
+            hash: [position.to_be_bytes()[7]; 32],
+            timeline: None,
+            previous_position,
+            event: Err(event),
+        }
     }
 
     #[test]
     fn events_are_taken_once_and_what_is_missing_is_seen() {
-        let place = Place { next_offset: 5, position: 10, fence: 3 };
+        let place = Place { next_offset: 5, position: 10, hash: [10; 32], fence: 3 };
         let owned = Places::from([(part(0), place)]);
         let mut gathered = Gathered::default();
         assert!(gathered.take(&owned, arrived(0, 0, 10)).is_none(), "it is applied");
@@ -352,7 +359,7 @@ mod tests {
         }
         assert!(gathered.take(&owned, arrived(0, 16, 17)).is_some(), "16 is missing");
         assert_eq!(gathered.arrived.iter().map(|event| event.position).collect::<Vec<_>>(), [13, 15]);
-        assert_eq!(gathered.steps, Steps::from([(part(0), (place, Place { next_offset: 31, position: 15, fence: 3 }))]));
+        assert_eq!(gathered.steps, Steps::from([(part(0), (place, Place { next_offset: 31, position: 15, hash: [15; 32], fence: 3 }))]));
         assert_eq!(gathered.batch().undecodable.len(), 2);
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use event_store::{
-    Batch, Checkpoint, EventStore, Feed, ParkedStreams,
+    Batch, Checkpoint, EventStore, Feed, Mark, ParkedStreams,
     kafka::places::{self, Layout, Part, Place, Places, Published},
     parked,
 };
@@ -38,6 +38,9 @@ impl Writer {
     pub async fn open(store: &EventStore, projection: Arc<dyn Projection>) -> Result<Self, Error> {
         let mut connection = connect(store, &*projection, LIVE_SCHEMA).await?;
         let (checkpoint, parked) = read(&mut connection, projection.name(), projection.version()).await?;
+        if let Some(position) = places::astray(&mut connection, projection.name()).await? {
+            return Err(Error::Astray { projection: projection.name().into(), position });
+        }
         Ok(Self { projection, connection, checkpoint, parked })
     }
 
@@ -80,11 +83,12 @@ impl Writer {
         // Partitions with nothing new stay far behind the checkpoint, and lack nothing up to it.
         let mut at = lowest.max(self.checkpoint.position);
         while at < up_to {
-            let mut batch = page(feed, at).await?;
-            let end = batch.up_to.min(up_to);
+            let most = usize::try_from(up_to - at).map_or(BATCH_POSITIONS, |left| left.min(BATCH_POSITIONS));
+            let mut batch = page(feed, at, most).await?;
+            let end = batch.end();
             let is_lacking = |stream: &str, position: i64| {
                 let place = layout.part_of(stream).and_then(|part| places.get(&part));
-                position <= end && place.is_some_and(|place| position > place.position)
+                place.is_some_and(|place| position > place.position)
             };
             batch.events.retain(|event| is_lacking(event.stream.as_str(), event.position));
             batch.undecodable.retain(|event| is_lacking(&event.stream, event.position));
@@ -93,7 +97,7 @@ impl Writer {
                 return Ok(false);
             }
             take(places, steps);
-            at = end;
+            at = end.position;
         }
         Ok(true)
     }
@@ -104,21 +108,21 @@ pub fn take(places: &mut Places, steps: Steps) {
     places.extend(steps.into_iter().map(|(part, (_, next))| (part, next)));
 }
 
-fn steps_to(places: &Places, end: i64, published: &Published) -> Steps {
-    let behind = places.iter().filter(|(_, place)| place.position < end);
+fn steps_to(places: &Places, end: Mark, published: &Published) -> Steps {
+    let behind = places.iter().filter(|(_, place)| place.position < end.position);
     let step = |(part, place): (&Part, &Place)| {
-        let offset = published.parts.get(part).filter(|_| end >= published.position).map(|(offset, _)| *offset);
-        let next = Place { position: end, next_offset: offset.unwrap_or(place.next_offset), ..*place };
+        let offset = published.parts.get(part).filter(|_| end.position >= published.position).map(|(offset, _)| *offset);
+        let next = Place { position: end.position, hash: end.hash, next_offset: offset.unwrap_or(place.next_offset), ..*place };
         (part.clone(), (*place, next))
     };
     behind.map(step).collect()
 }
 
-/// What the log has after `at`, where it is known to go on.
-async fn page(feed: &Feed, at: i64) -> Result<Batch, Error> {
+/// What the log has after `at`, where it is known to go on, up to `most` positions of it.
+async fn page(feed: &Feed, at: i64, most: usize) -> Result<Batch, Error> {
     let asked_at = Instant::now();
     loop {
-        let batch = feed.read(at, BATCH_POSITIONS).await?;
+        let batch = feed.read(at, most).await?;
         if batch.up_to > at {
             return Ok(batch);
         }

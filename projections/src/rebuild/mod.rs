@@ -121,7 +121,7 @@ async fn take(connection: &mut PgConnection, projection: &dyn Projection) -> Res
     if taken { Ok(()) } else { Err(Error::RebuildUnderWay { projection: projection.name().into() }) }
 }
 
-/// Makes what a rebuild begins with, unless one of this version was broken off.
+/// Makes what a rebuild begins with, unless one of this version was broken off that fits the log.
 async fn prepare(connection: &mut PgConnection, projection: &dyn Projection) -> Result<(), Error> {
     let (name, version) = (checkpoint_name(projection.name()), projection.version());
     if let Some(live) = Checkpoint::read(connection, projection.name()).await?
@@ -130,7 +130,7 @@ async fn prepare(connection: &mut PgConnection, projection: &dyn Projection) -> 
         return Err(Error::OtherVersion { found: live.version, kept: version });
     }
     let begun = Checkpoint::read(connection, &name).await?;
-    if begun.is_some_and(|begun| begun.version == version) {
+    if begun.is_some_and(|begun| begun.version == version && !begun.is_astray) {
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
@@ -173,8 +173,12 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     let live = Checkpoint::lock(&mut consumer.connection, name).await?;
     // Readers never see a read model go back. On Kafka partitions are ahead of the checkpoint, and begin where everything is published.
     let places = places::read(&mut consumer.connection, name).await?;
-    let mut position = live.as_ref().map_or(0, |live| live.position).max(consumer.checkpoint.position);
-    if let Some(furthest) = places.values().map(|place| place.position).max() {
+    // But where the log has gone back: how far they had come is no measure then.
+    let is_astray = live.as_ref().is_some_and(|live| live.is_astray) || places::astray(&mut consumer.connection, name).await?.is_some();
+    let live_position = live.as_ref().filter(|_| !is_astray).map_or(0, |live| live.position);
+    let mut position = live_position.max(consumer.checkpoint.position);
+    if !places.is_empty() {
+        let furthest = places.values().map(|place| place.position).max().filter(|_| !is_astray).unwrap_or(0);
         let published = places::published(&mut consumer.connection, &[]).await?.position;
         position = position.max(furthest).max(published);
     }
@@ -186,7 +190,9 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     if live.is_none() {
         Checkpoint::open(connection, name, version).await?;
     }
-    if are_those_of(&places, &*projection) {
+    if are_those_of(&places, &*projection) && is_astray {
+        places::put(connection, name, position).await?;
+    } else if are_those_of(&places, &*projection) {
         places::raise(connection, name, position).await?;
     } else {
         // It reads other categories than the version before: it is handed over to Kafka anew.
@@ -194,7 +200,8 @@ async fn swap(consumer: &mut Consumer) -> Result<Option<i64>, Error> {
     }
     sqlx::query!(
         r#"
-        update checkpoints set version = $2, position = $3, revision = revision + 1, failure = null, updated_at = now()
+        update checkpoints
+        set version = $2, position = $3, hash = hash_at($3), revision = revision + 1, failure = null, updated_at = now()
         where name = $1
         "#,
         name,

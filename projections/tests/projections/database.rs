@@ -76,6 +76,19 @@ impl Database {
         }
     }
 
+    /// Puts the log back to `position`, as a restored backup would; what else the database holds stays as it is.
+    pub async fn put_back(&self, position: i64) {
+        let statement = format!(
+            "alter table events disable trigger all; alter table log_head disable trigger all;
+             delete from events where position > {position}; update log_head set position = {position};
+             alter table events enable always trigger events_are_never_changed;
+             alter table events enable always trigger appended_events_go_on_where_the_log_ended;
+             alter table log_head enable always trigger log_head_is_never_removed;
+             alter table log_head enable always trigger log_head_never_goes_back"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&self.pool).await.expect("put back");
+    }
+
     /// All rows of a table of the read model, in an order that tells nothing.
     pub async fn rows(&self, table: &str) -> Vec<Value> {
         let sql = format!("select to_jsonb(t) from read_model.{table} t order by to_jsonb(t)::text");

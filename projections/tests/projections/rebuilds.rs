@@ -136,3 +136,34 @@ async fn writes_go_on_during_a_rebuild_and_nothing_is_lost_or_applied_twice() {
     }
     assert_eq!(there, wanted.everything().await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_made_from_events_that_the_log_has_lost_is_rebuilt_under_running_workers() {
+    let Some(database) = Database::create().await else { return };
+    let (store, log) = (open(&database).await, story::shop(60));
+    let shutdown = CancellationToken::new();
+    let mut workers = tokio::task::JoinSet::new();
+    for projection in projections::all() {
+        workers.spawn(projections::run(store.clone(), projection, Source::Log, uuid::Uuid::now_v7(), shutdown.clone()));
+    }
+    log.append_to(&store).await;
+    let head = log.events.len();
+    let reached = async |position: usize| {
+        let all =
+            "select count(*) filter (where position = $1 and log_has(position, hash)) from checkpoints where name not like '%:rebuild'";
+        while sqlx::query_scalar::<_, i64>(all).bind(position as i64).fetch_one(&database.pool).await.expect("counted") < 8 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    reached(head).await;
+    database.put_back((head / 2) as i64).await;
+    tokio::time::timeout(std::time::Duration::from_secs(60), reached(head / 2)).await.expect("they are never rebuilt");
+    shutdown.cancel();
+    workers.join_all().await;
+    let there = database.everything().await;
+    let Some(wanted) = Database::create().await else { return };
+    for projection in projections::all() {
+        wanted.apply(projection.name(), &log.events[..head / 2], 1000).await;
+    }
+    assert_eq!(there, wanted.everything().await);
+}

@@ -18,7 +18,7 @@ use rdkafka::{
 };
 use uuid::Uuid;
 
-use crate::StoredEvent;
+use crate::{StoredEvent, Timeline};
 
 /// The headers' names.
 pub mod header {
@@ -40,6 +40,10 @@ pub mod header {
     pub const POSITION: &str = "ce_position";
     /// The position of the event before it in the same partition; 0 where there is none.
     pub const PREVIOUS_POSITION: &str = "ce_previousposition";
+    /// Which of its histories the log was on.
+    pub const TIMELINE: &str = "ce_timeline";
+    /// The last position that this history has in common with those before; 0 for the first.
+    pub const TIMELINE_SINCE: &str = "ce_timelinesince";
     /// Its number in its stream.
     pub const STREAM_VERSION: &str = "ce_streamversion";
     /// The version of its data's schema.
@@ -59,7 +63,7 @@ pub mod header {
 }
 
 /// How many headers a message has at most.
-const HEADERS: usize = 17;
+const HEADERS: usize = 19;
 
 /// `ce_source` of the shop whose topics begin with `prefix`.
 #[must_use]
@@ -67,9 +71,9 @@ pub fn source(prefix: &str) -> String {
     format!("/{prefix}")
 }
 
-/// The headers of `event`, which stands in its partition after the event at `previous_position`.
+/// The headers of `event`, which stands in its partition after the event at `previous_position`, in a log that is on `timeline`.
 #[must_use]
-pub fn headers(event: &StoredEvent, source: &str, previous_position: i64) -> OwnedHeaders {
+pub fn headers(event: &StoredEvent, source: &str, timeline: &Timeline, previous_position: i64) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new_with_capacity(HEADERS);
     headers = with(headers, header::CONTENT_TYPE, "application/json");
     headers = with(headers, header::SPECVERSION, "1.0");
@@ -80,6 +84,8 @@ pub fn headers(event: &StoredEvent, source: &str, previous_position: i64) -> Own
     headers = with(headers, header::TIME, &event.recorded_at.to_string());
     headers = with(headers, header::POSITION, &event.position.to_string());
     headers = with(headers, header::PREVIOUS_POSITION, &previous_position.to_string());
+    headers = with(headers, header::TIMELINE, uuid_text(timeline.id, &mut [0; 36]));
+    headers = with(headers, header::TIMELINE_SINCE, &timeline.since.to_string());
     headers = with(headers, header::STREAM_VERSION, &event.version.to_string());
     headers = with(headers, header::SCHEMA_VERSION, &event.schema_version.to_string());
     headers = with(headers, header::HASH, &hexadecimal(&event.hash));
@@ -115,6 +121,8 @@ pub fn timestamp_ms(event: &StoredEvent, now: Timestamp) -> i64 {
 pub struct Received {
     /// The position of the event before it in the same partition; 0 where there is none. Who has not seen it lacks something.
     pub previous_position: i64,
+    /// Which history of the log it is of; none in messages of older programs, which knew of no other than the first.
+    pub timeline: Option<Uuid>,
     /// The event, as the log holds it.
     pub event: StoredEvent,
 }
@@ -196,7 +204,11 @@ fn received(message: &impl Message, source: &str) -> Result<Received, Reason> {
     if previous_position >= event.position {
         return Err(Reason::Malformed(header::PREVIOUS_POSITION));
     }
-    Ok(Received { previous_position, event })
+    let timeline = match fields.get(header::TIMELINE) {
+        Some(_) => Some(fields.parsed(header::TIMELINE)?),
+        None => None,
+    };
+    Ok(Received { previous_position, timeline, event })
 }
 
 /// The headers of a message that we know.

@@ -5,6 +5,11 @@ use super::*;
 
 const SOURCE: &str = "/merx";
 
+fn timeline() -> Timeline {
+    let id = "019cae0e-0000-7000-8000-000000000007".parse().unwrap();
+    Timeline { id, since: 1_100, begun_at: Timestamp::from_micros(0) }
+}
+
 fn stored() -> StoredEvent {
     let id = "019cae0e-03c0-7651-8317-1ff4a6a3a450";
     StoredEvent {
@@ -27,14 +32,14 @@ fn message_of(event: &StoredEvent, headers: OwnedHeaders) -> OwnedMessage {
 }
 
 fn message(event: &StoredEvent) -> OwnedMessage {
-    message_of(event, headers(event, SOURCE, 1_199))
+    message_of(event, headers(event, SOURCE, &timeline(), 1_199))
 }
 
 /// The headers of the event, `change`d by name: to another value, or away.
 fn changed(name: &str, change: Option<&str>) -> OwnedMessage {
     let event = stored();
     let mut changed = OwnedHeaders::new();
-    for header in headers(&event, SOURCE, 1_199).iter() {
+    for header in headers(&event, SOURCE, &timeline(), 1_199).iter() {
         let value = if header.key == name { change } else { header.value.map(|value| std::str::from_utf8(value).unwrap()) };
         if let Some(value) = value {
             changed = with(changed, header.key, value);
@@ -64,6 +69,8 @@ fn a_message_says_what_cloudevents_ask_for() {
             ("ce_time", "2026-03-02T10:18:02.000125Z"),
             ("ce_position", "1204"),
             ("ce_previousposition", "1199"),
+            ("ce_timeline", "019cae0e-0000-7000-8000-000000000007"),
+            ("ce_timelinesince", "1100"),
             ("ce_streamversion", "2"),
             ("ce_schemaversion", "1"),
             ("ce_hash", "0008101820283038404850586068707880889098a0a8b0b8c0c8d0d8e0e8f0f8"),
@@ -77,9 +84,12 @@ fn a_message_says_what_cloudevents_ask_for() {
 #[test]
 fn an_event_comes_back_as_it_was() {
     let event = stored();
-    assert_eq!(decode(&message(&event), SOURCE), Ok(Received { previous_position: 1_199, event: event.clone() }));
+    let of = Some(timeline().id);
+    assert_eq!(decode(&message(&event), SOURCE), Ok(Received { previous_position: 1_199, timeline: of, event: event.clone() }));
+    let of_older_programs = decode(&changed("ce_timeline", None), SOURCE).unwrap();
+    assert_eq!(of_older_programs, Received { previous_position: 1_199, timeline: None, event: event.clone() });
     let caused = StoredEvent { metadata: event.metadata.replace("null", r#""019cae0e-03c0-7651-8317-1ff4a6a3a451""#), ..event };
-    assert!(headers(&caused, SOURCE, 0).iter().any(|header| header.key == header::CAUSATION_ID));
+    assert!(headers(&caused, SOURCE, &timeline(), 0).iter().any(|header| header.key == header::CAUSATION_ID));
     let received = decode(&message(&caused), SOURCE).unwrap();
     assert_eq!(received.event, caused);
     assert_eq!(received.event.decode().unwrap(), caused.decode().unwrap());
@@ -148,7 +158,7 @@ fn a_message_with_a_value_that_no_event_has_is_foreign_and_says_where_it_stands(
     assert_eq!(reason(&changed(header::SOURCE, Some("/other"))), Reason::Source("/other".into()));
     assert_eq!(reason(&changed(header::SUBJECT, Some("stock-KETTLE"))), Reason::Key);
     let event = stored();
-    let kept = Some(headers(&event, SOURCE, 0));
+    let kept = Some(headers(&event, SOURCE, &timeline(), 0));
     let (key, topic) = (Some(event.stream_id.into_bytes()), "merx.stock".to_owned());
     let garbled = OwnedMessage::new(Some(vec![0xff]), key, topic, rdkafka::Timestamp::NotAvailable, 3, 7, kept);
     let foreign = decode(&garbled, SOURCE).unwrap_err();

@@ -9,6 +9,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::mark::{Hash, Mark};
+
 /// Not acknowledged yet.
 const WAITING: i64 = i64::MIN;
 
@@ -22,7 +24,7 @@ pub struct Place {
 /// How far everything has been acknowledged, and the partitions that moved since the last time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Progress {
-    pub position: i64,
+    pub mark: Mark,
     pub moved: Vec<(usize, Place)>,
 }
 
@@ -39,6 +41,8 @@ pub struct Flight {
 struct Inner {
     /// Everything up to here has been acknowledged.
     acknowledged: i64,
+    /// Of the event there.
+    hash: Hash,
     /// What has been taken out by [`Flight::progress`].
     reported: i64,
     /// What was sent after that, in order and without gaps.
@@ -53,16 +57,18 @@ struct Inner {
 
 struct Sent {
     place: usize,
+    hash: Hash,
     bytes: usize,
     offset: i64,
 }
 
 impl Flight {
-    /// Nothing has been sent after `position`, as of which partitions are at `places`.
-    pub fn new(position: i64, places: Vec<Place>) -> Self {
+    /// Nothing has been sent after `mark`, as of which partitions are at `places`.
+    pub fn new(mark: Mark, places: Vec<Place>) -> Self {
         let inner = Inner {
-            acknowledged: position,
-            reported: position,
+            acknowledged: mark.position,
+            hash: mark.hash,
+            reported: mark.position,
             sent: VecDeque::new(),
             bytes: 0,
             moved: vec![false; places.len()],
@@ -73,14 +79,14 @@ impl Flight {
         Self { inner: Mutex::new(inner), news: Notify::new(), room: Notify::new(), stopped: AtomicBool::new(false) }
     }
 
-    /// The next event is about to be sent, to the partition of `place`.
-    pub fn sending(&self, place: usize, bytes: usize) {
+    /// The next event, which has this `hash`, is about to be sent, to the partition of `place`.
+    pub fn sending(&self, place: usize, hash: Hash, bytes: usize) {
         let mut inner = self.inner.lock();
         if inner.sent.is_empty() {
             inner.waiting_since = Instant::now();
         }
         inner.bytes += bytes;
-        inner.sent.push_back(Sent { place, bytes, offset: WAITING });
+        inner.sent.push_back(Sent { place, hash, bytes, offset: WAITING });
     }
 
     /// The event at `position` has been acknowledged and stands at `offset`, which is negative where the broker did not say.
@@ -158,20 +164,21 @@ impl Flight {
             return None;
         }
         inner.reported = inner.acknowledged;
-        let Inner { places, moved, acknowledged, .. } = &mut *inner;
+        let Inner { places, moved, acknowledged, hash, .. } = &mut *inner;
         let changed = moved.iter_mut().zip(places.iter()).enumerate();
         let moved = changed.filter_map(|(nth, (moved, place))| std::mem::take(moved).then_some((nth, *place))).collect();
-        Some(Progress { position: *acknowledged, moved })
+        Some(Progress { mark: Mark { position: *acknowledged, hash: *hash }, moved })
     }
 }
 
 impl Inner {
     /// Takes out what has been acknowledged without anything before it that has not.
     fn settle(&mut self) {
-        while let Some(Sent { place, bytes, offset }) = self.sent.front()
+        while let Some(Sent { place, hash, bytes, offset }) = self.sent.front()
             && *offset != WAITING
         {
             self.acknowledged += 1;
+            self.hash = *hash;
             let at = &mut self.places[*place];
             at.position = self.acknowledged;
             // A repeated request may be acknowledged without its offset: what is later still comes after the one known before.
@@ -192,39 +199,45 @@ mod tests {
 
     const START: Place = Place { next_offset: 5, position: 7 };
 
+    const HASH: Hash = [7; 32];
+
+    fn mark(position: i64) -> Mark {
+        Mark { position, hash: HASH }
+    }
+
     fn at(next_offset: i64, position: i64) -> Place {
         Place { next_offset, position }
     }
 
     #[test]
     fn everything_before_the_first_that_is_not_acknowledged_is_done() {
-        let flight = Flight::new(10, vec![START, START]);
+        let flight = Flight::new(mark(10), vec![START, START]);
         for place in [0, 1, 0, 1] {
-            flight.sending(place, 100);
+            flight.sending(place, HASH, 100);
         }
         assert_eq!((flight.under_way(), flight.progress()), ((4, 400), None));
         flight.acknowledge(12, 50);
         flight.acknowledge(14, 51);
         assert_eq!(flight.progress(), None, "11 is missing");
         flight.acknowledge(11, 5);
-        assert_eq!(flight.progress(), Some(Progress { position: 12, moved: vec![(0, at(6, 11)), (1, at(51, 12))] }));
+        assert_eq!(flight.progress(), Some(Progress { mark: mark(12), moved: vec![(0, at(6, 11)), (1, at(51, 12))] }));
         assert_eq!((flight.under_way(), flight.progress()), ((2, 200), None), "told once");
         flight.acknowledge(13, 6);
-        assert_eq!(flight.progress(), Some(Progress { position: 14, moved: vec![(0, at(7, 13)), (1, at(52, 14))] }));
+        assert_eq!(flight.progress(), Some(Progress { mark: mark(14), moved: vec![(0, at(7, 13)), (1, at(52, 14))] }));
         assert_eq!((flight.under_way(), flight.waiting()), ((0, 0), None));
     }
 
     #[test]
     fn an_offset_that_is_not_known_leaves_the_one_before() {
-        let flight = Flight::new(10, vec![START]);
-        flight.sending(0, 1);
+        let flight = Flight::new(mark(10), vec![START]);
+        flight.sending(0, HASH, 1);
         flight.acknowledge(11, -1_001);
-        assert_eq!(flight.progress(), Some(Progress { position: 11, moved: vec![(0, at(5, 11))] }));
+        assert_eq!(flight.progress(), Some(Progress { mark: mark(11), moved: vec![(0, at(5, 11))] }));
     }
 
     #[test]
     fn what_was_not_sent_is_not_acknowledged() {
-        let flight = Flight::new(10, vec![START]);
+        let flight = Flight::new(mark(10), vec![START]);
         for position in [i64::MIN + 100, 0, 10, 11, i64::MAX] {
             flight.acknowledge(position, 1);
         }
@@ -233,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_news_and_the_first_one_counts() {
-        let flight = Flight::new(10, vec![START]);
+        let flight = Flight::new(mark(10), vec![START]);
         flight.fail("no".into());
         flight.fail("never".into());
         flight.news().await;

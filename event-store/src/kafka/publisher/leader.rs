@@ -62,14 +62,16 @@ pub struct Term<'p> {
     pub reporter: &'p Reporter,
     pub layout: &'p Layout,
     pub fence: i64,
+    /// How often the log had been found to have gone back when it began.
+    pub breaks: u64,
 }
 
 impl Term<'_> {
     /// Publishes from `start` on, until the lease is no longer `held`, `shutdown`, or something is amiss.
     pub async fn lead(&self, start: Start, held: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> Result<End, Trouble> {
-        let Start { checkpoint, places } = start;
+        let Start { checkpoint, timeline, places } = start;
         let last: Vec<i64> = places.iter().map(|place| place.position).collect();
-        let flight = Arc::new(Flight::new(checkpoint.position, places));
+        let flight = Arc::new(Flight::new(checkpoint.mark(), places));
         let again = Arc::new(Again::default());
         again.sent_new(checkpoint.position);
         let (pages, again_pages) = mpsc::channel(1);
@@ -84,6 +86,7 @@ impl Term<'_> {
             sent_again: SentAgain::new(again.clone()),
             last,
             source: message::source(&self.layout.prefix),
+            timeline,
         };
         let finish = async {
             shutdown.cancelled().await;
@@ -172,7 +175,7 @@ impl Term<'_> {
 
     /// The events after position `after`, at least one: waits for it.
     async fn page(&self, after: i64) -> Result<Vec<StoredEvent>, Trouble> {
-        let head = self.store.inner.hub.reached(after).await;
+        let head = self.store.inner.hub.reached(after, self.breaks).await?;
         let page = read::page(self.store.pool(), after, head.min(after + PAGE_EVENTS), PAGE_BYTES).await?;
         let follows = page.iter().zip(after + 1..).all(|(event, position)| event.position == position);
         if page.is_empty() || !follows {

@@ -5,6 +5,7 @@
 //! - [`health`]: whether it can do its work, and why not
 //! - `cluster`: brokers and topics
 //! - `places`: how far it has come, in the database
+//! - `tail`: whether what stands on Kafka beyond that is of this log
 //! - `flight`: what has been sent and is not acknowledged yet
 //! - [`again`]: what is sent once more, beside what is new
 //! - `leader`: one term of a leader; `sender`: the thread that sends for it
@@ -16,6 +17,7 @@ mod health;
 mod leader;
 mod places;
 mod sender;
+mod tail;
 
 use std::{sync::Arc, time::Duration};
 
@@ -155,10 +157,14 @@ impl Publisher {
 
     /// One term: from taking the lease to losing it, or to anything that makes it begin anew.
     async fn term(&self, held: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> Result<End, Trouble> {
+        let breaks = self.store.breaks();
         let Some(fence) = lease::acquire(self.store.pool(), NAME, self.holder).await? else { return Ok(End::LeaseLost) };
         let preparing = async {
             let Some(layout) = self.prepare(fence).await? else { return Ok(None) };
-            let start = places::read(&self.store, &layout).await?;
+            let mut start = places::read(&self.store, &layout).await?;
+            if tail::check(&self.store, &self.settings, &self.cluster, &layout, &start).await? {
+                start = places::read(&self.store, &layout).await?;
+            }
             Ok::<_, Trouble>(Some((layout, start)))
         };
         let prepared = tokio::select! {
@@ -169,7 +175,7 @@ impl Publisher {
         let _ = places::note(&self.store, None).await;
         self.reporter.report(Source::Leader, None);
         tracing::info!(position = start.checkpoint.position, fence, "publishing goes on");
-        let term = leader::Term { store: &self.store, settings: &self.settings, reporter: &self.reporter, layout: &layout, fence };
+        let term = leader::Term { store: &self.store, settings: &self.settings, reporter: &self.reporter, layout: &layout, fence, breaks };
         term.lead(start, held, shutdown).await
     }
 

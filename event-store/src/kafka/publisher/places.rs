@@ -8,9 +8,9 @@ use super::{
     health::Trouble,
 };
 use crate::{
-    Checkpoint, EventStore,
+    Checkpoint, EventStore, Timeline,
     kafka::{Settings, partition, topics},
-    lease,
+    lease, timeline,
 };
 
 /// The topics of the publisher and the partitions that are used of each. A place is the number of a topic times that, and the partition.
@@ -54,6 +54,8 @@ impl Layout {
 #[derive(Debug)]
 pub struct Start {
     pub checkpoint: Checkpoint,
+    /// The one that the log was on when the checkpoint was read. Where another begins, the checkpoint is revised.
+    pub timeline: Timeline,
     pub places: Vec<Place>,
 }
 
@@ -106,14 +108,15 @@ pub async fn begin(store: &EventStore, fence: i64, topic: &str, ends: &[i64]) ->
 
 /// Where the log has been published to, all of it as of one moment.
 pub async fn read(store: &EventStore, layout: &Layout) -> Result<Start, Trouble> {
+    Checkpoint::resume(store, NAME, 1).await?;
     let mut transaction = store.pool().begin().await?;
-    Checkpoint::open(&mut transaction, NAME, 1).await?;
     // Whoever changes the places holds this lock. Places that are older than the checkpoint would let consumers miss what is between.
     let checkpoint = Checkpoint::lock(&mut transaction, NAME).await?;
     let checkpoint = checkpoint.ok_or_else(|| crate::Error::Unavailable(format!("the checkpoint {NAME} has just been removed")))?;
     let rows = sqlx::query!("select topic, partition, next_offset, position from kafka_published where topic = any($1)", &layout.topics)
         .fetch_all(&mut *transaction)
         .await?;
+    let timeline = timeline::current(&mut transaction).await?;
     transaction.commit().await?;
     let mut places = vec![None; layout.places()];
     for row in rows {
@@ -125,7 +128,7 @@ pub async fn read(store: &EventStore, layout: &Layout) -> Result<Start, Trouble>
     }
     let places: Option<Vec<Place>> = places.into_iter().collect();
     let places = places.ok_or_else(|| Trouble::Topics("partitions are missing in kafka_published, and are made again".into()))?;
-    Ok(Start { checkpoint, places })
+    Ok(Start { checkpoint, timeline, places })
 }
 
 /// What became of a step forward.
@@ -151,12 +154,12 @@ pub async fn step(
     if !lease::stands(&mut transaction, NAME, fence).await? {
         return Ok(Step::NotOurs);
     }
-    if !checkpoint.advance(&mut transaction, progress.position).await? {
+    if !checkpoint.advance(&mut transaction, progress.mark).await? {
         return Ok(Step::Revised);
     }
     write(&mut transaction, layout, progress).await?;
     transaction.commit().await?;
-    checkpoint.position = progress.position;
+    checkpoint.moved(progress.mark);
     Ok(Step::Done)
 }
 

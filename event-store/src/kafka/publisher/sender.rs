@@ -21,11 +21,12 @@ use super::{
     places::Layout,
 };
 use crate::{
-    StoredEvent,
+    StoredEvent, Timeline,
     kafka::{
         client::{self, Complaint},
         message, partition, topics,
     },
+    mark::Mark,
 };
 
 /// What an event takes beside its texts, about.
@@ -81,6 +82,7 @@ pub struct Sender {
     pub last: Vec<i64>,
     pub sent_again: SentAgain,
     pub source: String,
+    pub timeline: Timeline,
 }
 
 /// What is sent again, as far as the thread that sends must know.
@@ -138,7 +140,7 @@ impl Sender {
             let Some((topic, partition)) = self.target(&event) else { return };
             let place = self.layout.place(topic, partition);
             let previous = std::mem::replace(&mut self.last[place], event.position);
-            self.flight.sending(place, bytes_of(&event));
+            self.flight.sending(place, Mark::new(event.position, &event.hash).hash, bytes_of(&event));
             self.put(&event, (topic, partition), previous, usize::try_from(event.position * 2).unwrap_or(usize::MAX), now);
             self.sent_again.keep(event);
         }
@@ -203,7 +205,7 @@ impl Sender {
             .key(&event.stream_id)
             .payload(&event.payload)
             .timestamp(message::timestamp_ms(event, now))
-            .headers(message::headers(event, &self.source, previous));
+            .headers(message::headers(event, &self.source, &self.timeline, previous));
         self.enqueue(record, event.position);
     }
 

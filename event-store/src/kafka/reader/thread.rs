@@ -24,6 +24,7 @@ use crate::kafka::{
     message::{self, Received},
     places::Part,
 };
+use crate::mark::Mark;
 
 /// The most messages of an arrival.
 pub const MOST_MESSAGES: usize = 512;
@@ -297,10 +298,12 @@ fn is_refusal(error: &KafkaError) -> bool {
 fn decode(message: &BorrowedMessage<'_>, topics: &[Arc<str>], source: &str, is_foreign_told: &mut bool) -> Option<Arrived> {
     let topic = topics.iter().find(|topic| &***topic == message.topic())?;
     match message::decode(message, source) {
-        Ok(Received { previous_position, event }) => Some(Arrived {
+        Ok(Received { previous_position, timeline, event }) => Some(Arrived {
             part: Part { topic: topic.clone(), partition: message.partition() },
             offset: message.offset(),
             position: event.position,
+            hash: Mark::new(event.position, &event.hash).hash,
+            timeline,
             previous_position,
             event: event.decode().map(Arc::new),
         }),
