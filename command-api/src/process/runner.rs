@@ -261,7 +261,7 @@ impl Runner {
                 Horizon::new(now, store.head().await?)
             }
         };
-        let moment = horizon.seen(self.position, store.head().await?);
+        let moment = horizon.seen(self.at.position, store.head().await?);
         self.horizon = moment.is_none().then_some(horizon);
         Ok(moment)
     }
