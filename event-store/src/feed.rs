@@ -16,6 +16,9 @@ use crate::{Error, decode::Row};
 
 /// The most events kept in memory for consumers at the head.
 const KEPT_EVENTS: usize = 8_192;
+/// Connections that consumers read with, apart from those of the store: whoever writes never waits for a consumer that is far behind, and a
+/// consumer that reads while it holds its checkpoint never for those who wait for that.
+const CONNECTIONS: u32 = 6;
 /// How often Postgres is asked for what others committed.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -26,7 +29,10 @@ pub(crate) struct Hub {
 }
 
 struct HubInner {
+    /// Its own.
     pool: PgPool,
+    /// The one that was opened; once it is closed, the hub ends.
+    store: PgPool,
     recent: Mutex<Recent>,
     head: watch::Sender<i64>,
     /// Told of each group that this process commits.
@@ -67,11 +73,14 @@ impl Recent {
 }
 
 impl Hub {
-    pub async fn open(pool: PgPool) -> Result<Self, Error> {
+    /// A hub of the log in the database of `store`, which it reads over connections of its own.
+    pub async fn open(store: PgPool) -> Result<Self, Error> {
+        let pool = apart(&store, CONNECTIONS);
         let head = sqlx::query_scalar!("select position from log_head").fetch_one(&pool).await?;
         let hub = Self {
             inner: Arc::new(HubInner {
                 pool,
+                store,
                 recent: Mutex::new(Recent { after: head, events: VecDeque::new() }),
                 head: watch::Sender::new(head),
                 committed: watch::Sender::new(head),
@@ -117,6 +126,12 @@ impl Hub {
         self.advance(head);
         Ok(())
     }
+}
+
+/// A pool of its own for the database of `pool`, with at most `connections`, which are made when they are needed.
+fn apart(pool: &PgPool, connections: u32) -> PgPool {
+    let options = pool.options().clone().min_connections(0).max_connections(connections);
+    options.connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 /// Events in order, and how far they go.

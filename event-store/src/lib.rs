@@ -10,6 +10,7 @@
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`parked`]: the streams that it had to leave behind
 //! - [`lease`]: which of several servers works for a name
+//! - [`turn`]: rules that span streams, one command at a time
 //! - [`hash`]: the canonical encoding of an event and its hash
 //! - [`verify`]: whether the log is whole
 //! - [`program`]: whether this program knows all that stands in a database
@@ -28,12 +29,13 @@ pub mod program;
 pub mod read;
 pub mod snapshots;
 pub mod tails;
+pub mod turn;
 pub mod verify;
 
 use std::sync::Arc;
 
 use event_schemas::{Recorded, StreamId};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
 pub use checkpoint::Checkpoint;
@@ -130,6 +132,7 @@ struct Inner {
     tails: tails::Handle,
     snapshots: snapshots::Handle,
     hub: feed::Hub,
+    turns: turn::Turns,
 }
 
 impl EventStore {
@@ -142,7 +145,8 @@ impl EventStore {
         let appender = appender::start(&pool, hub.clone())?;
         let tails = tails::start(pool.clone());
         let snapshots = snapshots::start(pool.clone());
-        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub }) })
+        let turns = turn::Turns::new(pool.clone());
+        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub, turns }) })
     }
 
     /// The pool it reads with.
@@ -194,15 +198,21 @@ impl EventStore {
         self.inner.tails.read(wanted).await
     }
 
+    /// A connection of the caller's own, outside of the pool: for whoever holds a lock while it waits for others, who may need the pool to go on.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        turn::connect(self.pool(), &[]).await
+    }
+
     /// Waits until nobody else, in whichever process, has the turn `name`, and takes it until what is returned is dropped. For rules that
     /// span streams and are too rare to matter for speed.
     ///
     /// # Errors
-    /// The database can't be reached.
-    pub async fn take_turn(&self, name: &str) -> Result<Turn, Error> {
-        let mut transaction = self.pool().begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(&mut *transaction).await?;
-        Ok(Turn { _transaction: transaction })
+    /// [`Error::Overloaded`], where too many wait or it has not come after twenty seconds; the database can't be reached.
+    pub async fn take_turn(&self, name: &'static str) -> Result<turn::Turn, Error> {
+        self.inner.turns.take(name).await
     }
 
     /// The position of the newest event that this process knows of. Others may have written more within the last tenth of a second.
@@ -216,9 +226,4 @@ impl EventStore {
     pub fn feed(&self, categories: &'static [&'static str]) -> Feed {
         Feed::new(self.inner.hub.clone(), categories)
     }
-}
-
-/// A turn that was taken; dropping it gives it back.
-pub struct Turn {
-    _transaction: sqlx::Transaction<'static, sqlx::Postgres>,
 }

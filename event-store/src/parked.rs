@@ -6,7 +6,7 @@ use event_schemas::{Recorded, Timestamp};
 use futures::FutureExt as _;
 use sqlx::{PgConnection, PgPool};
 
-use crate::{Checkpoint, Error, EventStore, StoredEvent, checkpoint, feed::Undecodable, read};
+use crate::{Checkpoint, Error, StoredEvent, checkpoint, feed::Undecodable, read};
 
 /// The most streams that a consumer parks. Where more fail, it is not the events that are bad, and the consumer stops.
 pub const MOST_STREAMS: usize = 10_000;
@@ -157,6 +157,23 @@ pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &st
     Ok(Parked { stream: row.stream_id, position: row.position, version: row.version, event_type: row.event_type, reason: row.reason })
 }
 
+/// The parked `stream` of `consumer`, if it is parked.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn find(pool: &PgPool, consumer: &str, stream: &str) -> Result<Option<Parked>, Error> {
+    let found = sqlx::query_as!(
+        Parked,
+        r#"
+        select stream_id as stream, position, version, type as event_type, reason from parked_streams
+        where consumer = $1 and stream_id = $2
+        "#,
+        consumer,
+        stream,
+    );
+    Ok(found.fetch_optional(pool).await?)
+}
+
 /// A parked stream and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -217,13 +234,12 @@ pub struct Mended {
 }
 
 /// Takes what was left out of the parked `stream`, up to `checkpoint`, where its consumer stands, and has the consumer go on with it from there.
-/// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits; the caller commits
-/// it, or rolls it back after an error. `take` is given events in order, and answers with the first that can't be taken.
+/// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits, which is why
+/// `connection` must not be one of the store's pool where `take` needs that; the caller commits it, or rolls it back after an error. `take` is given events in order, and answers with the first that can't be taken.
 ///
 /// # Errors
 /// [`Error::NotParked`]; [`Error::StillBad`], where the same event can't be taken again; those of `take`; the database can't be reached.
 pub async fn mend<E: From<Error>>(
-    store: &EventStore,
     connection: &mut PgConnection,
     checkpoint: &Checkpoint,
     stream: &str,
@@ -235,7 +251,7 @@ pub async fn mend<E: From<Error>>(
     let mut from = was.version + i64::from(how == Mending::Skip);
     let mut mended = Mended::default();
     while mended.parked_again.is_none() {
-        let mut page = read::stream_page(store.pool(), stream, from, i64::MAX, PAGE_EVENTS).await?;
+        let mut page = read::stream_page(&mut *connection, stream, from, i64::MAX, PAGE_EVENTS).await?;
         page.retain(|event| event.position <= checkpoint.position);
         let Some(last) = page.last().map(|event| event.version) else { break };
         let (events, undecodable) = decoded(page);

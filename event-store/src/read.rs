@@ -1,7 +1,7 @@
 //! Streams and the log as they are stored, for auditors and for whoever is far behind.
 
 use event_schemas::{Recorded, StreamId, Timestamp, ids::CommandId};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::{Error, EventStore, append, decode::Row, feed::Undecodable};
@@ -185,7 +185,13 @@ impl From<StoredRow> for StoredEvent {
     }
 }
 
-pub(crate) async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+pub(crate) async fn stream_page(
+    executor: impl PgExecutor<'_>,
+    stream: &str,
+    from: i64,
+    to: i64,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
     let rows = sqlx::query_as!(
         StoredRow,
         r#"
@@ -201,7 +207,7 @@ pub(crate) async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64,
         to,
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     Ok(rows.into_iter().map(StoredEvent::from).collect())
 }

@@ -31,7 +31,7 @@ pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str,
     if let Some(place) = Layout::of(places.keys()).part_of(stream).and_then(|part| places.get(&part)) {
         checkpoint.position = checkpoint.position.max(place.position);
     }
-    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, async |connection, events| {
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, async |connection, events| {
         Ok::<_, Error>(careful::apply(projection, connection, events).await?.pop())
     });
     let mended = mended.await?;

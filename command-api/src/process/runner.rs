@@ -12,13 +12,13 @@ use std::{
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
 use event_store::{
-    Batch, Checkpoint, EventStore, Parked, ParkedStreams, lease,
+    Batch, Checkpoint, Parked, ParkedStreams, lease,
     parked::{self, Mended, Mending},
 };
 use futures::{StreamExt, future, stream};
 use gateway::IfMatch;
 use metrics::{counter, gauge};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection as _, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ impl Runner {
         let mut connection = shop.store.pool().acquire().await?;
         let written = Checkpoint::open(&mut connection, NAME, VERSION).await?;
         let parked = ParkedStreams::read(&mut connection, NAME).await?;
-        let set = reminders::all(shop.store.pool()).await?;
+        let set = reminders::all(&mut *connection).await?;
         parked::measure(NAME, parked.len());
         Ok(Self { shop, fence, position: written.position, written, parked, written_at: Instant::now(), set })
     }
@@ -249,12 +249,13 @@ async fn take_subject(shop: &Shop, events: Vec<Arc<Recorded>>) -> Result<(Change
 /// # Errors
 /// [`event_store::Error::NotParked`]; [`event_store::Error::StillBad`]; the database can't be reached.
 pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, event_store::Error> {
-    let store: &EventStore = &shop.store;
-    let mut transaction = store.pool().begin().await?;
+    // Not of the pool: the commands below need that, while others wait for the checkpoint.
+    let mut connection = shop.store.connect().await?;
+    let mut transaction = connection.begin().await?;
     let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
     let checkpoint = Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
     let mut wanted = Changes::default();
-    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, async |_, events| {
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, async |_, events| {
         let (changes, mut parked) = take_subject(shop, events).await?;
         wanted.merge(changes);
         Ok::<_, event_store::Error>(parked.pop())

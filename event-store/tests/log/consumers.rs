@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use event_store::{Checkpoint, checkpoint, lease};
+use event_store::{
+    Checkpoint, Parked, Unit, checkpoint, lease,
+    parked::{self, Mending},
+};
+use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{Database, part, stream};
 
 #[tokio::test]
 async fn a_lease_has_one_holder_and_its_fence_grows_with_each_change() {
@@ -142,4 +146,72 @@ async fn a_turn_is_taken_by_one_at_a_time() {
     assert!(tokio::time::timeout(Duration::from_millis(300), other.take_turn("tree")).await.is_err());
     drop(turn);
     assert!(tokio::time::timeout(Duration::from_secs(5), other.take_turn("tree")).await.expect("given back").is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_wait_for_a_turn_than_the_pool_has_connections_and_everything_goes_on() {
+    let Some(database) = Database::make().await else { return };
+    // Ten connections each; who has the turn needs another one of them.
+    let stores = [database.store().await, database.store().await];
+    let waiting: Vec<_> = (0..80)
+        .map(|nth: usize| {
+            let store = stores[nth % 2].clone();
+            tokio::spawn(async move {
+                let _turn = store.take_turn("tree").await?;
+                store.tail(&stream("A"), 0).await
+            })
+        })
+        .collect();
+    let beside: Vec<_> = (0..20)
+        .map(|nth| {
+            let store = stores[0].clone();
+            tokio::spawn(async move {
+                let stream = stream(&format!("beside-{nth}"));
+                store.append(Unit::of(part(&stream, 0, 1))).await?;
+                store.tail(&stream, 0).await
+            })
+        })
+        .collect();
+    for turn in waiting.into_iter().chain(beside) {
+        turn.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_reads_the_log_while_every_connection_of_the_pool_waits() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    store.append(Unit::of(part(&stream("A"), 0, 3))).await.unwrap();
+    let late = database.store().await;
+    let mut held = Vec::new();
+    for _ in 0..late.pool().options().get_max_connections() {
+        held.push(late.pool().begin().await.unwrap());
+    }
+    // Nothing of it is in the memory of this process.
+    assert_eq!(late.feed(&["stock"]).next(0, 10).await.unwrap().events.len(), 3);
+    store.append(Unit::of(part(&stream("A"), 3, 1))).await.unwrap();
+    assert_eq!(late.feed(&["stock"]).next(3, 10).await.unwrap().events.len(), 1);
+}
+
+#[tokio::test]
+async fn a_parked_stream_is_mended_over_the_connection_that_holds_the_checkpoint() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    store.append(Unit::of(part(&stream("A"), 0, 3))).await.unwrap();
+    let mut connection = store.connect().await.unwrap();
+    let checkpoint = Checkpoint::open(&mut connection, "consumer", 1).await.unwrap();
+    assert!(checkpoint.advance(&mut connection, 3).await.unwrap());
+    let bad = Parked { stream: "stock-A".into(), position: 1, version: 1, event_type: "StockReceived".into(), reason: "bad".into() };
+    parked::park(&mut connection, "consumer", &[bad.clone()]).await.unwrap();
+    assert_eq!(parked::find(store.pool(), "consumer", "stock-A").await.unwrap(), Some(bad));
+    let mut held = Vec::new();
+    for _ in 0..store.pool().options().get_max_connections() {
+        held.push(store.pool().begin().await.unwrap());
+    }
+    let mut transaction = connection.begin().await.unwrap();
+    let locked = Checkpoint::lock(&mut transaction, "consumer").await.unwrap().unwrap();
+    let take = async |_: &mut PgConnection, _| Ok::<_, event_store::Error>(None);
+    let mended = parked::mend(&mut transaction, &locked, "stock-A", Mending::Retry, take).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(mended.events, 3);
 }
