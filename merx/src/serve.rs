@@ -1,15 +1,16 @@
 //! `merx serve`: the roles of a server in one process.
 
+mod connections;
 mod operations;
 mod roles;
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::{Router, middleware, serve::ListenerExt};
+use axum::{Router, middleware};
 use command_api::{Settings, Shop, idempotency};
 use event_schemas::asyncapi::Topics;
 use event_store::kafka as cluster;
-use gateway::{Routes, problem::Kind};
+use gateway::{Routes, listener, problem::Kind};
 use query_api::Queries;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -49,6 +50,8 @@ pub struct Options {
     /// Begin with something to see: a catalogue, and some of a real shop's order history.
     #[arg(long)]
     demo: bool,
+    #[command(flatten)]
+    connections: connections::Options,
     #[command(flatten)]
     kafka: kafka::Options,
     #[command(flatten)]
@@ -146,14 +149,9 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
         search.keep(roles, &database.pool, holder, &stopping, &mut workers).await.map_err(Error::Reads)?;
     }
     let local = listener.local_addr()?;
-    let listener = listener.tap_io(|connection| {
-        // Answers are small; waiting to fill a packet would only delay them.
-        let _ = connection.set_nodelay(true);
-    });
     let events = event_schemas::asyncapi::document(topics(kafka.as_ref().map(Kafka::settings)), env!("CARGO_PKG_VERSION"))?;
     let router = router(roles, &shop, &queries, &health, events);
-    let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let mut server = tokio::spawn(server.into_future());
+    let mut server = tokio::spawn(listener::serve(listener, router, options.connections.limits(), stopping.clone()));
     let interrupted = tokio::select! {
         loaded = load_demo(options.demo, &shop) => {
             loaded?;
@@ -167,7 +165,7 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
         tracing::info!(address = %local, roles = roles.join(","), "merx is ready");
         tokio::select! {
             () = signals.received() => {}
-            ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(Error::System),
+            ended = &mut server => return ended.map_err(|panic| Error::System(io::Error::other(panic))),
         }
     }
     tracing::info!("merx is stopping");
