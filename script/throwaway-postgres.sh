@@ -3,10 +3,11 @@
 #
 #   script/throwaway-postgres.sh start DIR    starts one in DIR (which it creates) and prints its URL, which is kept in DIR/url
 #   script/throwaway-postgres.sh stop DIR     stops it and removes DIR
+#   script/throwaway-postgres.sh standby DIR OF    starts a standby in DIR of the one in OF, once it has caught up, and prints its URL
 #   script/throwaway-postgres.sh ctl DIR ACTION [OPTION...]    what pg_ctl does, e.g. `restart --mode immediate`
 #
 # It listens on a free port of 127.0.0.1 with a password of its own and is as durable as a real one, so that what is measured on it
-# means something. Sourced, it gives the functions throwaway_start, throwaway_stop and throwaway_ctl.
+# means something. Sourced, it gives the functions throwaway_start, throwaway_standby, throwaway_stop and throwaway_ctl.
 
 # shellcheck source-path=SCRIPTDIR source=prerequisites.sh
 . "$(dirname "${BASH_SOURCE[0]}")/prerequisites.sh"
@@ -32,7 +33,7 @@ as_postgres() {
 }
 
 throwaway_start() {
-    local dir=$1 password port attempt
+    local dir=$1 password
     require_postgres
     [ ! -e "$dir/cluster" ] || fail "$dir/cluster exists: stop it first"
     mkdir -p "$dir/cluster"
@@ -49,6 +50,12 @@ throwaway_start() {
         cat "$dir/initdb.log" >&2
         fail "initdb failed in $dir"
     }
+    throwaway_run "$dir" "$password"
+}
+
+# throwaway_run DIR PASSWORD: starts what stands in DIR/cluster.
+throwaway_run() {
+    local dir=$1 password=$2 port attempt
     for attempt in 1 2 3 4 5; do # somebody else may take the port first
         port=$(free_port)
         throwaway_settings "$port" | as_postgres tee "$dir/cluster/postgresql.conf" >/dev/null
@@ -60,6 +67,25 @@ throwaway_start() {
     done
     tail -n 20 "$dir/cluster/server.log" >&2
     fail "Postgres did not start in $dir, $attempt times"
+}
+
+# It begins with a copy of the primary's files as they are now, so it has all that was committed before.
+throwaway_standby() {
+    local dir=$1 of password
+    of=$(cd "$2" && pwd -P)
+    require_postgres
+    [ ! -e "$dir/cluster" ] || fail "$dir/cluster exists: stop it first"
+    mkdir -p "$dir/cluster"
+    dir=$(cd "$dir" && pwd -P)
+    chmod 700 "$dir/cluster"
+    password=$(sed -n 's|.*//postgres:\(.*\)@.*|\1|p' "$of/url")
+    if [ "$(id -u)" = 0 ]; then
+        chmod 711 "$dir"
+        chown "$(throwaway_user):" "$dir/cluster"
+    fi
+    as_postgres "$postgres_bin/pg_basebackup" --pgdata "$dir/cluster" --dbname "$(cat "$of/url")" --write-recovery-conf --checkpoint fast \
+        --no-sync >&2 || fail "pg_basebackup failed in $dir"
+    throwaway_run "$dir" "$password"
 }
 
 throwaway_settings() {
@@ -98,10 +124,11 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     set -euo pipefail
     case "${1:-}:${2:-}" in
     start:?*) throwaway_start "$2" ;;
+    standby:?*) throwaway_standby "$2" "$3" ;;
     stop:?*) throwaway_stop "$2" ;;
     ctl:?*) throwaway_ctl "${@:2}" ;;
     *)
-        sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac

@@ -25,7 +25,7 @@ pub fn problem<R: Told>(failure: Failure<R>) -> Problem {
 /// The problem that a failure of the log is told as.
 pub fn unstored(error: &event_store::Error) -> Problem {
     use event_store::Error::{
-        Conflict, Kafka, KeyTaken, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable,
+        Conflict, Kafka, KeyTaken, Newer, NotParked, Overloaded, Refused, StillBad, TooManyParked, Unavailable, Undecodable,
     };
     counter!("merx_store_failures_total", "kind" => kind(error)).increment(1);
     match error {
@@ -35,6 +35,12 @@ pub fn unstored(error: &event_store::Error) -> Problem {
             tracing::error!(reason, "the log can't be reached");
             Problem::unavailable(
                 "The log can't be reached. Whether this was accepted is not known; send it again with the same idempotency key.",
+            )
+        }
+        Newer(event) => {
+            tracing::warn!(%event, "a write is left to a newer version");
+            Problem::unavailable(
+                "A newer version of merx has written to this, and a server of that version can go on with it. Nothing was changed; send it again.",
             )
         }
         Refused(_) | Kafka(_) | Undecodable(_) | NotParked { .. } | StillBad { .. } | TooManyParked { .. } => {
@@ -51,6 +57,7 @@ fn kind(error: &event_store::Error) -> &'static str {
         event_store::Error::Overloaded => "overloaded",
         event_store::Error::Unavailable(_) => "unavailable",
         event_store::Error::Undecodable(_) => "undecodable",
+        event_store::Error::Newer(_) => "newer",
         event_store::Error::NotParked { .. } | event_store::Error::StillBad { .. } | event_store::Error::TooManyParked { .. } => "parked",
         event_store::Error::Kafka(_) => "kafka",
         event_store::Error::Refused(_) => "refused",

@@ -6,16 +6,28 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use uuid::Uuid;
 
-/// What a client-chosen code looks like.
-pub const CODE_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+/// Form of a code in events. Those of the first versions may be `.` and `..`.
+pub const RECORDED_CODE_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+
+/// Form of a code that a client chooses, of at most [`MAX_CODE_LENGTH`] characters: not `.` or `..`, which paths of URLs can't bear
+/// (RFC 3986, 5.2.4).
+pub const CODE_PATTERN: &str = r"^(\.{0,2}[A-Za-z0-9_-]|\.{3})[A-Za-z0-9._-]*$";
+
+/// Length of the longest code.
+pub const MAX_CODE_LENGTH: usize = 64;
 
 /// A text that is no SKU or category id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a code of 1 to 64 letters, digits, '.', '_' or '-'")]
+#[error("{0:?} is not a code of 1 to 64 letters, digits, '.', '_' or '-' other than '.' and '..'")]
 pub struct MalformedCode(String);
 
+/// Whether `text` matches [`RECORDED_CODE_PATTERN`].
+fn is_recorded_code(text: &str) -> bool {
+    (1..=MAX_CODE_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
 fn is_code(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    is_recorded_code(text) && !matches!(text, "." | "..")
 }
 
 macro_rules! code {
@@ -49,7 +61,8 @@ macro_rules! code {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                let text = Cow::<str>::deserialize(deserializer)?;
+                if is_recorded_code(&text) { Ok(Self(text.into_owned())) } else { Err(D::Error::custom(MalformedCode(text.into_owned()))) }
             }
         }
 
@@ -59,7 +72,7 @@ macro_rules! code {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "pattern": CODE_PATTERN})
+                json_schema!({"type": "string", "pattern": RECORDED_CODE_PATTERN})
             }
         }
     };

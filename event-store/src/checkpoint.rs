@@ -1,6 +1,6 @@
 //! How far a consumer has come.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use crate::Error;
 
@@ -131,6 +131,15 @@ pub async fn revise(connection: &mut PgConnection, name: &str) -> Result<(), Err
 pub async fn note_failure(connection: &mut PgConnection, name: &str, failure: &str) -> Result<(), Error> {
     sqlx::query!("update checkpoints set failure = $2, updated_at = now() where name = $1", name, failure).execute(connection).await?;
     Ok(())
+}
+
+/// Says, in the log of the program and in the checkpoint of `name`, that an event of a newer program stands in front of its consumer.
+pub async fn tell_newer(pool: &PgPool, name: &str, error: &Error) {
+    tracing::warn!(consumer = name, %error, "the work is left to a newer version");
+    let noted = async { note_failure(&mut *pool.acquire().await?, name, &error.to_string()).await };
+    if let Err(error) = noted.await {
+        tracing::debug!(%error, name, "the failure was not noted");
+    }
 }
 
 /// Takes back that the consumer of `name` does not go on.

@@ -37,6 +37,7 @@ impl Row {
                 stream: self.stream_id,
                 version: self.version,
                 event_type: self.event_type,
+                schema_version: self.schema_version,
                 source,
             }),
         }

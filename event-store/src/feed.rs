@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::{Error, decode::Row};
+use crate::{Error, decode::Row, newer};
 
 /// The most events kept in memory for consumers at the head.
 const KEPT_EVENTS: usize = 8_192;
@@ -157,6 +157,8 @@ pub struct Undecodable {
     pub version: i64,
     /// Its type.
     pub event_type: String,
+    /// The version of its payload's schema when it was written.
+    pub schema_version: i16,
     /// What is wrong with it.
     pub source: DecodeError,
 }
@@ -193,17 +195,18 @@ impl Feed {
     /// hold no event where all of them are of other categories.
     ///
     /// # Errors
-    /// The database can't be reached.
+    /// Those of [`Self::read`].
     pub async fn next(&mut self, after: i64, most: usize) -> Result<Batch, Error> {
         // The sender lives in the hub that this feed holds, so waiting can't fail.
         let _ = self.head.wait_for(|head| *head > after).await;
         self.read(after, most).await
     }
 
-    /// What comes after position `after`, up to `most` positions of it; an empty batch at the head.
+    /// What comes after position `after`, up to `most` positions of it; an empty batch at the head. It ends before an event that a newer program
+    /// has written.
     ///
     /// # Errors
-    /// The database can't be reached.
+    /// The database can't be reached; [`Error::Newer`], where the next event is from a newer program.
     pub async fn read(&self, after: i64, most: usize) -> Result<Batch, Error> {
         let recent = self.hub.inner.recent.lock().read(after, most);
         if let Some(mut events) = recent {
@@ -211,7 +214,11 @@ impl Feed {
             events.retain(|recorded| self.wants(recorded.stream.category()));
             return Ok(Batch { events, undecodable: Vec::new(), up_to });
         }
-        self.read_stored(after, most).await
+        let (batch, newer) = newer::split(&self.hub.inner.pool, self.read_stored(after, most).await?).await?;
+        match newer {
+            Some(newer) if batch.up_to <= after => Err(newer.into()),
+            _ => Ok(batch),
+        }
     }
 
     fn wants(&self, category: &str) -> bool {

@@ -18,6 +18,11 @@ pub const LEASE_TIME: Duration = Duration::from_secs(5);
 /// How often a holder renews it, and how often others ask for it.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a lease that was given away is left to others: they ask for it more often than that.
+pub const ASIDE: Duration = Duration::from_secs(5);
+/// How long giving it back may take.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
 /// Takes or renews the lease on `name` for `holder`: its fence if it is held now, `None` where another holds it.
 ///
 /// # Errors
@@ -100,4 +105,13 @@ pub fn keep(pool: PgPool, name: String, holder: Uuid, shutdown: CancellationToke
         }
     });
     receiver
+}
+
+/// Gives away the lease that `held` tells of, kept until `candidacy` is cancelled, and leaves it to others for a while: they can do what this program
+/// can't. Returns at once after `shutdown`.
+pub async fn give_away(candidacy: &CancellationToken, mut held: watch::Receiver<bool>, shutdown: &CancellationToken) {
+    candidacy.cancel();
+    // Its sender is gone once the lease has been given back.
+    let _ = tokio::time::timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
+    let _ = shutdown.run_until_cancelled(tokio::time::sleep(ASIDE)).await;
 }

@@ -9,6 +9,7 @@
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`parked`]: the streams that it had to leave behind
+//! - [`newer`]: events of a newer program, in front of which everybody stops
 //! - [`lease`]: which of several servers works for a name
 //! - [`turn`]: rules that span streams, one command at a time
 //! - [`hash`]: the canonical encoding of an event and its hash
@@ -24,6 +25,7 @@ pub mod hash;
 pub mod kafka;
 pub mod lease;
 mod lineage;
+pub mod newer;
 pub mod parked;
 pub mod program;
 pub mod read;
@@ -64,9 +66,12 @@ pub enum Error {
     /// Postgres can't be reached, or has no room. Whether an append was committed is unknown.
     #[error("the log can't be reached: {0}")]
     Unavailable(String),
-    /// An event in the log is none that this program knows.
+    /// An event in the log is none that any program knows.
     #[error(transparent)]
     Undecodable(Box<Undecodable>),
+    /// An event in the log is from a newer version of the program: it is for a server of that version to take.
+    #[error(transparent)]
+    Newer(Box<newer::Newer>),
     /// A consumer has parked so many streams that it is not the events that are bad.
     #[error("{consumer} has parked more than {} streams and stops: something else than these events is wrong", parked::MOST_STREAMS)]
     TooManyParked {
@@ -98,16 +103,28 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may well succeed in a moment: it is not about what was asked.
+    /// Whether the same may well succeed in a moment, here or on another server: it is not about what was asked.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_) | Self::Kafka(_))
+        matches!(self, Self::Conflict | Self::KeyTaken | Self::Overloaded | Self::Unavailable(_) | Self::Kafka(_) | Self::Newer(_))
+    }
+
+    /// Whether it is for a newer version of the program to go on.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer(_))
     }
 }
 
 impl From<Undecodable> for Error {
     fn from(undecodable: Undecodable) -> Self {
         Self::Undecodable(Box::new(undecodable))
+    }
+}
+
+impl From<newer::Newer> for Error {
+    fn from(newer: newer::Newer) -> Self {
+        Self::Newer(Box::new(newer))
     }
 }
 
@@ -195,7 +212,10 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.
     pub async fn load(&self, wanted: Vec<Wanted>) -> Result<Vec<Tail>, Error> {
-        self.inner.tails.read(wanted).await
+        match self.inner.tails.read(wanted).await {
+            Err(Error::Undecodable(event)) => Err(newer::told(self.pool(), *event).await),
+            read => read,
+        }
     }
 
     /// A connection of the caller's own, outside of the pool: for whoever holds a lock while it waits for others, who may need the pool to go on.

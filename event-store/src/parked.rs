@@ -2,11 +2,11 @@
 
 use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
-use event_schemas::{Recorded, Timestamp};
-use futures::FutureExt as _;
+use event_schemas::{Event, Recorded, Timestamp};
+use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{Checkpoint, Error, StoredEvent, checkpoint, feed::Undecodable, read};
+use crate::{Checkpoint, Error, StoredEvent, checkpoint, feed::Undecodable, newer, read};
 
 /// The most streams that a consumer parks. Where more fail, it is not the events that are bad, and the consumer stops.
 pub const MOST_STREAMS: usize = 10_000;
@@ -116,6 +116,64 @@ pub async fn park(connection: &mut PgConnection, consumer: &str, parked: &[Parke
         .fetch_one(connection)
         .await?;
     if many > MOST_STREAMS as i64 { Err(Error::TooManyParked { consumer: consumer.into() }) } else { Ok(()) }
+}
+
+/// How the reason begins that a stream is parked for where its event can't be read, as [`Undecodable`] says it.
+const UNREADABLE: &str = "event % of the log can't be read: %";
+
+/// The streams that `consumer` has parked for an event that could not be read, and that this program can read: an older one has parked them.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn readable(pool: &PgPool, consumer: &str) -> Result<Vec<String>, Error> {
+    let (mut readable, mut after) = (Vec::new(), 0);
+    loop {
+        let page = sqlx::query!(
+            r#"
+            select p.stream_id, p.position, e.type as event_type, e.schema_version, e.payload::text as "payload!"
+            from parked_streams p join events e on e.position = p.position
+            where p.consumer = $1 and p.reason like $2 and p.position > $3
+            order by p.position limit $4
+            "#,
+            consumer,
+            UNREADABLE,
+            after,
+            PAGE_EVENTS,
+        )
+        .fetch_all(pool)
+        .await?;
+        let Some(last) = page.last() else { return Ok(readable) };
+        after = last.position;
+        let known = page.iter().filter(|row| Event::decode(&row.event_type, row.schema_version, &row.payload).is_ok());
+        readable.extend(known.map(|row| row.stream_id.clone()));
+    }
+}
+
+/// What came of it that one of the [`readable`] streams was retried: it goes on, or stays parked for what else is wrong with it.
+///
+/// # Errors
+/// It can't be tried now; the database can't be reached.
+pub async fn taken_up(pool: &PgPool, consumer: &str, stream: &str, retried: Result<Mended, Error>) -> Result<(), Error> {
+    match retried {
+        Ok(Mended { events, .. }) => tracing::info!(consumer, stream, events, "an older version had parked the stream: it goes on"),
+        // Somebody else was faster.
+        Err(Error::NotParked { .. }) => {}
+        Err(Error::StillBad { reason, .. }) => {
+            tracing::error!(consumer, stream, reason, "an older version had parked the stream, and it stays so");
+            restate(pool, consumer, stream, &reason).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Says why a stream is parked now.
+async fn restate(pool: &PgPool, consumer: &str, stream: &str, reason: &str) -> Result<(), Error> {
+    let reason: String = reason.chars().take(REASON_CHARACTERS).collect();
+    sqlx::query!("update parked_streams set reason = $3 where consumer = $1 and stream_id = $2", consumer, stream, reason)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 /// Tells the log of what was parked, once it is committed.
@@ -233,18 +291,25 @@ pub struct Mended {
     pub parked_again: Option<Parked>,
 }
 
+/// Whoever takes the events of a stream that was parked.
+pub trait Taker<E>: Send {
+    /// Takes `events`, within the transaction that `connection` is in. The first that can't be taken, if any.
+    fn take<'a>(&'a mut self, connection: &'a mut PgConnection, events: Vec<Arc<Recorded>>) -> BoxFuture<'a, Result<Option<Parked>, E>>;
+}
+
 /// Takes what was left out of the parked `stream`, up to `checkpoint`, where its consumer stands, and has the consumer go on with it from there.
-/// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits, which is why
-/// `connection` must not be one of the store's pool where `take` needs that; the caller commits it, or rolls it back after an error. `take` is given events in order, and answers with the first that can't be taken.
+/// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits; the caller commits
+/// it, or rolls it back after an error. `taker` is given events in order; where it needs the store's pool, `connection` must not be one of that.
 ///
 /// # Errors
-/// [`Error::NotParked`]; [`Error::StillBad`], where the same event can't be taken again; those of `take`; the database can't be reached.
+/// [`Error::NotParked`]; [`Error::StillBad`], where the same event can't be taken again; [`Error::Newer`]; those of `taker`; the database can't be
+/// reached.
 pub async fn mend<E: From<Error>>(
     connection: &mut PgConnection,
     checkpoint: &Checkpoint,
     stream: &str,
     how: Mending,
-    mut take: impl AsyncFnMut(&mut PgConnection, Vec<Arc<Recorded>>) -> Result<Option<Parked>, E>,
+    taker: &mut dyn Taker<E>,
 ) -> Result<Mended, E> {
     let consumer = checkpoint.name.as_str();
     let was = take_out(connection, consumer, stream).await?;
@@ -255,7 +320,10 @@ pub async fn mend<E: From<Error>>(
         page.retain(|event| event.position <= checkpoint.position);
         let Some(last) = page.last().map(|event| event.version) else { break };
         let (events, undecodable) = decoded(page);
-        let bad = take(connection, events).await?.or(undecodable);
+        if let Some(newer) = newer::first(&mut *connection, undecodable.as_slice()).await? {
+            return Err(Error::from(newer).into());
+        }
+        let bad = taker.take(connection, events).await?.or(undecodable.map(Parked::from));
         let end = bad.as_ref().map_or(last + 1, |bad| bad.version);
         mended.events += usize::try_from(end - from).unwrap_or(0);
         mended.parked_again = bad;
@@ -272,12 +340,12 @@ pub async fn mend<E: From<Error>>(
 }
 
 /// The events up to the first that can't be decoded, and that.
-fn decoded(page: Vec<StoredEvent>) -> (Vec<Arc<Recorded>>, Option<Parked>) {
+fn decoded(page: Vec<StoredEvent>) -> (Vec<Arc<Recorded>>, Option<Undecodable>) {
     let mut events = Vec::with_capacity(page.len());
     for stored in page {
         match stored.decode() {
             Ok(recorded) => events.push(Arc::new(recorded)),
-            Err(undecodable) => return (events, Some(undecodable.into())),
+            Err(undecodable) => return (events, Some(undecodable)),
         }
     }
     (events, None)
@@ -292,4 +360,21 @@ pub async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, String> {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         format!("the code panicked: {}", text.unwrap_or("no message"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use event_schemas::DecodeError;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_known_by_its_reason() {
+        let source = DecodeError::UnknownType("OrderEaten".into());
+        let event =
+            Undecodable { position: 7, stream: "order-1".into(), version: 2, event_type: "OrderEaten".into(), schema_version: 1, source };
+        let (begin, middle) = UNREADABLE.trim_end_matches('%').split_once('%').unwrap();
+        let reason = Parked::from(event).reason;
+        assert!(reason.starts_with(begin) && reason.contains(middle), "{reason}");
+    }
 }

@@ -101,28 +101,7 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached.
     pub async fn read_log(&self, after: i64, up_to: i64, filter: &Filter, limit: i64) -> Result<Vec<StoredEvent>, Error> {
-        let prefix = filter.category.as_ref().map(|category| format!("{category}-"));
-        let rows = sqlx::query_as!(
-            StoredRow,
-            r#"
-            select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
-                   metadata::text as "metadata!", recorded_at, hash
-            from events
-            where position > $1 and position <= $2
-              and ($3::text is null or starts_with(stream_id, $3))
-              and (cardinality($4::text[]) = 0 or type = any($4))
-            order by position
-            limit $5
-            "#,
-            after,
-            up_to,
-            prefix.as_deref(),
-            &filter.types,
-            limit,
-        )
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.into_iter().map(StoredEvent::from).collect())
+        log_page(self.pool(), after, up_to, filter, limit).await
     }
 
     /// The position of the last event of `command`, if it was committed and led to any.
@@ -185,13 +164,40 @@ impl From<StoredRow> for StoredEvent {
     }
 }
 
-pub(crate) async fn stream_page(
-    executor: impl PgExecutor<'_>,
-    stream: &str,
-    from: i64,
-    to: i64,
-    limit: i64,
-) -> Result<Vec<StoredEvent>, Error> {
+/// The events after position `after` up to `up_to` that `filter` wants, at most `limit`.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn log_page(pool: &PgPool, after: i64, up_to: i64, filter: &Filter, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+    let prefix = filter.category.as_ref().map(|category| format!("{category}-"));
+    let rows = sqlx::query_as!(
+        StoredRow,
+        r#"
+            select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
+                   metadata::text as "metadata!", recorded_at, hash
+            from events
+            where position > $1 and position <= $2
+              and ($3::text is null or starts_with(stream_id, $3))
+              and (cardinality($4::text[]) = 0 or type = any($4))
+            order by position
+            limit $5
+            "#,
+        after,
+        up_to,
+        prefix.as_deref(),
+        &filter.types,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(StoredEvent::from).collect())
+}
+
+/// The events of `stream` with versions `from` to `to` (both inclusive), at most `limit`.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn stream_page(executor: impl PgExecutor<'_>, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
     let rows = sqlx::query_as!(
         StoredRow,
         r#"

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use event_schemas::{ids, text};
 use jsonschema::{ValidationError, error::TypeKind, error::ValidationErrorKind as Kind};
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
@@ -11,6 +12,8 @@ use crate::{FieldError, shape::Shape};
 
 /// No client mends more at a time, and the answer stays small.
 const MAX_ERRORS: usize = 1000;
+/// The most values that a refusal lists; of longer enumerations it names the schema's description and an example.
+const MAX_LISTED: usize = 40;
 
 /// Reads `value` as a `T`, or says everything that is wrong with it.
 pub(crate) fn read<T: DeserializeOwned>(shape: &Shape, value: Value, extra: Vec<FieldError>) -> Result<T, Vec<FieldError>> {
@@ -152,6 +155,9 @@ fn one(shape: &Shape, error: &ValidationError<'_>) -> (&'static str, String) {
     let plural = |count: &u64, one: &str, many: &str| format!("{count} {}", if *count == 1 { one } else { many });
     match error.kind() {
         Kind::Type { kind } => ("wrong_type", format!("must be {}", types(kind))),
+        Kind::Enum { options } if options.as_array().is_some_and(|values| values.len() > MAX_LISTED) => {
+            ("unknown_value", format!("must be one of the values in the schema{}", hint(shape, error)))
+        }
         Kind::Constant { .. } | Kind::Enum { .. } => ("unknown_value", format!("must be {}", listed(allowed(error.kind())))),
         Kind::Minimum { limit } => ("out_of_range", format!("must be at least {limit}")),
         Kind::Maximum { limit } => ("out_of_range", format!("must be at most {limit}")),
@@ -165,7 +171,13 @@ fn one(shape: &Shape, error: &ValidationError<'_>) -> (&'static str, String) {
         Kind::MinProperties { limit } => ("length", format!("must have at least {}", plural(limit, "field", "fields"))),
         Kind::MaxProperties { limit } => ("length", format!("must have at most {}", plural(limit, "field", "fields"))),
         Kind::UniqueItems => ("repeated", "must not name the same thing twice".to_owned()),
-        Kind::Pattern { pattern } => ("malformed", format!("must match {pattern}{}", hint(shape, error))),
+        Kind::Pattern { pattern } if pattern == ids::CODE_PATTERN => {
+            ("malformed", "must be letters, digits, `.`, `_` and `-`, and not `.` or `..`".to_owned())
+        }
+        Kind::Pattern { pattern } => match text::requirement(pattern) {
+            Some(requirement) => ("malformed", requirement.to_owned()),
+            None => ("malformed", format!("must match {pattern}{}", hint(shape, error))),
+        },
         Kind::Format { format } => ("malformed", form(format).to_owned()),
         Kind::FalseSchema => ("unknown_field", "is not known here; leave it out".to_owned()),
         Kind::OneOfMultipleValid { .. } => ("ambiguous", "must be only one of the forms in the schema".to_owned()),
@@ -179,7 +191,7 @@ fn form(format: &str) -> &'static str {
         "date-time" => "must be a time as RFC 3339 writes it, as in \"2024-05-01T12:00:00Z\"",
         "date" => "must be a date, as in \"2024-05-01\"",
         "uuid" => "must be a UUID",
-        "email" => "must be an e-mail address",
+        "idn-email" => "must be an e-mail address that mail can be sent to, as in \"ann@shop.example\"",
         "uri" => "must be an absolute URI, as in \"https://shop.example/a.jpg\"",
         _ => "must have the format that the schema names",
     }

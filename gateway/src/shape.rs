@@ -6,7 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
-use event_schemas::Currency;
+use event_schemas::{Currency, email, ids};
 use jsonschema::{Draft, PatternOptions, Validator};
 use parking_lot::RwLock;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -57,6 +57,7 @@ fn compile<T: JsonSchema>() -> Result<Shape, Box<jsonschema::ValidationError<'st
     let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
+        .with_format("idn-email", email::is_deliverable)
         .with_format("iso-4217", |code: &str| code.parse::<Currency>().is_ok())
         .with_pattern_options(PatternOptions::regex())
         .build(&schema)
@@ -101,6 +102,7 @@ fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
 /// Rust type can't hold.
 pub(crate) fn close(root: &mut Value) {
     let mut parts = HashSet::new();
+    restrict_codes(root);
     find_parts(root, &mut parts);
     close_below(root, false);
     for group in ["$defs", "schemas"] {
@@ -152,6 +154,21 @@ fn close_below(schema: &mut Value, is_part: bool) {
             "prefixItems" => below.as_array_mut().into_iter().flatten().for_each(|schema| close_below(schema, false)),
             _ => {}
         }
+    }
+}
+
+/// Narrows the form of codes in events, which a schema may share, to that of codes that clients choose.
+pub(crate) fn restrict_codes(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.get("pattern").is_some_and(|pattern| pattern == ids::RECORDED_CODE_PATTERN) {
+                members.insert("pattern".to_owned(), ids::CODE_PATTERN.into());
+                members.insert("maxLength".to_owned(), ids::MAX_CODE_LENGTH.into());
+            }
+            members.values_mut().for_each(restrict_codes);
+        }
+        Value::Array(items) => items.iter_mut().for_each(restrict_codes),
+        _ => {}
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{Location, postgres};
 
 /// Connections that commands, consumers and look-ups share. On two cores more of them only wait for each other.
 const POOL_CONNECTIONS: u32 = 16;
+/// Connections of a command that only reads.
+const READING_CONNECTIONS: u32 = 2;
 /// How long a statement may wait for a connection.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -60,24 +62,28 @@ impl Database {
         Self::migrated(location, cluster).await
     }
 
-    async fn migrated(location: &Location, cluster: Option<postgres::Cluster>) -> Result<Self, Error> {
-        let options: PgConnectOptions = match (&cluster, &location.database_url) {
-            (Some(cluster), _) => {
-                tracing::debug!(url = cluster.url(postgres::DATABASE), "psql can look into the private Postgres");
-                cluster.options(postgres::DATABASE)
-            }
-            (None, url) => url.as_deref().unwrap_or_default().parse().map_err(Error::Url)?,
+    /// The database at `location`, to be read and no more: every transaction is read-only, so that a role that may only select and a standby will
+    /// do, and nothing is made, migrated or written. Its tables must be those of this version.
+    pub async fn to_read(location: &Location) -> Result<Self, Error> {
+        let cluster = match location.database_url {
+            Some(_) => None,
+            None => Some(postgres::visit(&location.data_dir).await?),
         };
-        let pool = PgPoolOptions::new()
-            .max_connections(POOL_CONNECTIONS)
-            // A test is a round trip for each statement; what fails on a lost connection is tried again anyway.
-            .test_before_acquire(false)
-            .acquire_timeout(ACQUIRE_LIMIT)
-            .connect_with(options.application_name("merx"))
-            .await
-            .map_err(Error::Unreachable)?;
+        let options = options(location, cluster.as_ref())?.options([("default_transaction_read_only", "on")]);
+        let database = Self { pool: connect(options, READING_CONNECTIONS).await?, cluster };
+        match event_store::program::check(&database.pool, crate::VERSION).await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn migrated(location: &Location, cluster: Option<postgres::Cluster>) -> Result<Self, Error> {
+        let pool = connect(options(location, cluster.as_ref())?, POOL_CONNECTIONS).await?;
         let database = Self { pool, cluster };
-        if let Err(error) = event_store::program::prepare(&database.pool, env!("CARGO_PKG_VERSION")).await {
+        if let Err(error) = event_store::program::prepare(&database.pool, crate::VERSION).await {
             database.close().await;
             return Err(error.into());
         }
@@ -101,4 +107,21 @@ impl Database {
             tracing::warn!(%error, "the private Postgres was not stopped");
         }
     }
+}
+
+fn options(location: &Location, cluster: Option<&postgres::Cluster>) -> Result<PgConnectOptions, Error> {
+    if let Some(cluster) = cluster {
+        tracing::debug!(url = cluster.url(postgres::DATABASE), "psql can look into the private Postgres");
+        return Ok(cluster.options(postgres::DATABASE));
+    }
+    location.database_url.as_deref().unwrap_or_default().parse().map_err(Error::Url)
+}
+
+async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        // A test is a round trip for each statement; what fails on a lost connection is tried again anyway.
+        .test_before_acquire(false)
+        .acquire_timeout(ACQUIRE_LIMIT);
+    pool.connect_with(options.application_name("merx")).await.map_err(Error::Unreachable)
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use event_schemas::StreamId;
-use event_store::{EventStore, StoredEvent, read::Filter};
+use event_store::{
+    StoredEvent,
+    read::{self, Filter},
+};
+use sqlx::PgPool;
 
 use crate::{Location, database::Database};
 
@@ -32,7 +36,7 @@ pub struct Options {
 
 /// Prints the events that `options` name.
 pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
+    let database = Database::to_read(&options.location).await?;
     let printed = tokio::select! {
         printed = print(&database, &options) => printed,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -42,10 +46,9 @@ pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 async fn print(database: &Database, options: &Options) -> Result<(), Box<dyn Error>> {
-    let store = database.log().await?;
     let mut after = Place { position: options.after, version: 0 };
     loop {
-        let page = read(&store, options, &after).await?;
+        let page = page(&database.pool, options, &after).await?;
         let is_last = (page.len() as i64) < PAGE;
         for event in page {
             after = Place { position: event.position, version: event.version };
@@ -70,11 +73,11 @@ struct Place {
     version: i64,
 }
 
-async fn read(store: &EventStore, options: &Options, after: &Place) -> Result<Vec<StoredEvent>, event_store::Error> {
+async fn page(pool: &PgPool, options: &Options, after: &Place) -> Result<Vec<StoredEvent>, event_store::Error> {
     match &options.stream {
-        None => store.read_log(after.position, i64::MAX, &Filter::default(), PAGE).await,
+        None => read::log_page(pool, after.position, i64::MAX, &Filter::default(), PAGE).await,
         Some(stream) => {
-            let page = store.read_stream(stream, after.version + 1, i64::MAX, PAGE).await?;
+            let page = read::stream_page(pool, stream.as_str(), after.version + 1, i64::MAX, PAGE).await?;
             Ok(page.into_iter().filter(|event| event.position > options.after).collect())
         }
     }

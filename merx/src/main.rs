@@ -17,6 +17,10 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The version of this program, as databases remember it.
+pub const VERSION: &str =
+    if cfg!(feature = "newer-events") { concat!(env!("CARGO_PKG_VERSION"), "+newer-events") } else { env!("CARGO_PKG_VERSION") };
+
 /// An event-sourced commerce engine.
 #[derive(Debug, Parser)]
 #[command(name = "merx", version, about)]

@@ -54,8 +54,12 @@ enum Action {
 
 /// Does what `options` say.
 pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
-    let done = act(&database, &options.search, options.action.unwrap_or(Action::List)).await;
+    let action = options.action.unwrap_or(Action::List);
+    let database = match action {
+        Action::List => Database::to_read(&options.location).await?,
+        _ => Database::existing(&options.location).await?,
+    };
+    let done = act(&database, &options.search, action).await;
     database.close().await;
     done
 }

@@ -15,7 +15,7 @@ pub struct Options {
 
 /// Reads the whole log that `options` name and says whether it is whole, or else what is wrong first.
 pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
+    let database = Database::to_read(&options.location).await?;
     let verified = tokio::select! {
         verified = verify(&database) => verified,
         _ = tokio::signal::ctrl_c() => Err("interrupted before the end: nothing is known of the log".into()),

@@ -135,6 +135,12 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Log(error) if error.is_passing())
     }
+
+    /// Whether it is for a newer version of the program to go on.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_newer())
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -1,16 +1,37 @@
 //! What an operator does about a stream that a projection has parked.
 
+use std::sync::Arc;
+
+use event_schemas::Recorded;
 use event_store::{
-    Checkpoint, EventStore,
+    Checkpoint, EventStore, Parked,
     kafka::places::{self, Layout},
-    parked::{self, Mended, Mending},
+    parked::{self, Mended, Mending, Taker},
 };
-use sqlx::Connection as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     Error, Projection, careful,
     consumer::{LIVE_SCHEMA, connect},
 };
+
+/// Takes up what an older program has parked since it could not read it.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn take_up(store: &EventStore, projection: &dyn Projection) -> Result<(), Error> {
+    let name = projection.name();
+    for stream in parked::readable(store.pool(), name).await? {
+        let retried = match mend(store, projection, &stream, Mending::Retry).await {
+            Ok(mended) => Ok(mended),
+            Err(Error::Log(error)) => Err(error),
+            Err(error) => return Err(error),
+        };
+        parked::taken_up(store.pool(), name, &stream, retried).await?;
+    }
+    Ok(())
+}
 
 /// Applies what was left out of the parked `stream`, up to where `projection` stands, and has it go on from there with the others. The
 /// projection waits meanwhile, wherever it runs.
@@ -31,11 +52,20 @@ pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str,
     if let Some(place) = Layout::of(places.keys()).part_of(stream).and_then(|part| places.get(&part)) {
         checkpoint.position = checkpoint.position.max(place.position);
     }
-    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, async |connection, events| {
-        Ok::<_, Error>(careful::apply(projection, connection, events).await?.pop())
-    });
-    let mended = mended.await?;
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, &mut Applying(projection)).await?;
     sqlx::query!("set local synchronous_commit = on").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(mended)
+}
+
+struct Applying<'p>(&'p dyn Projection);
+
+impl Taker<Error> for Applying<'_> {
+    fn take<'a>(
+        &'a mut self,
+        connection: &'a mut PgConnection,
+        events: Vec<Arc<Recorded>>,
+    ) -> BoxFuture<'a, Result<Option<Parked>, Error>> {
+        async { Ok(careful::apply(self.0, connection, events).await?.pop()) }.boxed()
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
         self,
         hand_over::{self, Kept},
     },
-    rebuild,
+    mend, rebuild,
 };
 
 /// How long after a failure it is tried again at first; twice as long after each further one.
@@ -110,6 +110,15 @@ enum Origin<'a> {
     Kafka(&'a Settings),
 }
 
+/// Why work on a read model has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to stop, or the read model is of another version, or is kept from somewhere else.
+    Here,
+    /// An event of a newer program stands in front of it: others may have its place.
+    Newer,
+}
+
 /// The read model, as this program sees it.
 enum Standing {
     /// Of this program's version, or not begun.
@@ -151,10 +160,16 @@ impl Worker {
     async fn keep(&self, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
             match standing(&self.store, &*self.projection).await {
-                Ok(Standing::Current) => match &self.source {
-                    Source::Log => self.keep_under_lease(shutdown, Origin::Log).await,
-                    Source::Kafka(settings) => self.keep_by_kafka(shutdown, settings).await,
-                },
+                Ok(Standing::Current) => {
+                    let ended = match &self.source {
+                        Source::Log => self.keep_under_lease(shutdown, Origin::Log).await,
+                        Source::Kafka(settings) => self.keep_by_kafka(shutdown, settings).await,
+                    };
+                    if ended == Ended::Newer {
+                        let _ = shutdown.run_until_cancelled(sleep(lease::ASIDE)).await;
+                        self.enter(State::Idle);
+                    }
+                }
                 Ok(Standing::Older(found) | Standing::Newer(found)) => {
                     self.enter(State::OtherVersion { found });
                     let _ = shutdown.run_until_cancelled(sleep(VERSION_INTERVAL)).await;
@@ -168,31 +183,37 @@ impl Worker {
     }
 
     /// Works on what the group gives, once the read model is kept from Kafka; whoever has the lease hands it over.
-    async fn keep_by_kafka(&self, shutdown: &CancellationToken, settings: &Settings) {
+    async fn keep_by_kafka(&self, shutdown: &CancellationToken, settings: &Settings) -> Ended {
         match hand_over::kept(&self.store, &*self.projection, settings).await {
             Ok(Kept::FromKafka) => {
                 let caring = shutdown.child_token();
                 let work = async {
-                    let _ = self.work(shutdown, Origin::Kafka(settings)).await;
+                    let ended = self.work(shutdown, Origin::Kafka(settings)).await;
                     caring.cancel();
+                    ended
                 };
                 let caring = Box::pin(kafka::care(&self.store, &self.projection, settings, self.holder, &caring));
-                tokio::join!(work, caring);
+                let (ended, ()) = tokio::join!(work, caring);
+                if let ControlFlow::Break(Ended::Newer) = ended {
+                    return Ended::Newer;
+                }
                 self.enter(State::Idle);
             }
             Ok(Kept::FromLog | Kept::FromOtherTopics) => {
                 let waiting = shutdown.child_token();
                 let kept = async {
-                    self.keep_under_lease(&waiting, Origin::LogAtFirst(settings)).await;
+                    let ended = self.keep_under_lease(&waiting, Origin::LogAtFirst(settings)).await;
                     waiting.cancel();
+                    ended
                 };
-                tokio::join!(kept, self.wait_for_kafka(settings, &waiting));
+                return tokio::join!(kept, self.wait_for_kafka(settings, &waiting)).0;
             }
             Err(error) => {
                 self.failed(&error).await;
                 let _ = shutdown.run_until_cancelled(sleep(LONGEST_BACKOFF)).await;
             }
         }
+        Ended::Here
     }
 
     /// Cancels `waiting` once the read model is kept from Kafka.
@@ -204,11 +225,12 @@ impl Worker {
         }
     }
 
-    /// Works whenever it holds the lease, until `shutdown` or until there is other work.
-    async fn keep_under_lease(&self, shutdown: &CancellationToken, from: Origin<'_>) {
+    /// Works whenever it holds the lease, until `shutdown`, until there is other work, or until only a newer program can go on.
+    async fn keep_under_lease(&self, shutdown: &CancellationToken, from: Origin<'_>) -> Ended {
         let lease = format!("projection:{}", self.projection.name());
         let candidacy = shutdown.child_token();
         let mut held = lease::keep(self.store.pool().clone(), lease, self.holder, candidacy.clone());
+        let mut ended = Ended::Here;
         while matches!(candidacy.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
             let stop = candidacy.child_token();
             let lost = async {
@@ -216,26 +238,35 @@ impl Worker {
                 stop.cancel();
             };
             let work = async {
-                if self.work(&stop, from).await.is_break() {
+                let worked = self.work(&stop, from).await;
+                if let ControlFlow::Break(why) = worked {
+                    ended = why;
                     candidacy.cancel();
                 }
             };
             tokio::join!(lost, work);
-            self.enter(State::Idle);
+            if ended != Ended::Newer {
+                self.enter(State::Idle);
+            }
         }
         // The lease has been given back once nobody speaks of it any more.
         let _ = timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
+        ended
     }
 
     /// Applies what comes until `stop`, and begins anew after each failure. Breaks where the read model is of another version, or is kept from
-    /// somewhere else.
-    async fn work(&self, stop: &CancellationToken, from: Origin<'_>) -> ControlFlow<()> {
+    /// somewhere else, or where only a newer program can go on.
+    async fn work(&self, stop: &CancellationToken, from: Origin<'_>) -> ControlFlow<Ended> {
         let mut backoff = FIRST_BACKOFF;
         while !stop.is_cancelled() {
             let started_at = Instant::now();
             match self.follow(stop, from).await {
                 Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) | Err(Error::OtherVersion { .. }) => return ControlFlow::Break(()),
+                Ok(ControlFlow::Break(())) | Err(Error::OtherVersion { .. }) => return ControlFlow::Break(Ended::Here),
+                Err(error) if error.is_newer() => {
+                    self.failed(&error).await;
+                    return ControlFlow::Break(Ended::Newer);
+                }
                 Err(error) => {
                     self.failed(&error).await;
                     if started_at.elapsed() > LONGEST_BACKOFF {
@@ -307,6 +338,7 @@ impl Worker {
         while !shutdown.is_cancelled() {
             match self.rebuild_if_needed(shutdown).await {
                 Ok(None) | Err(Error::RebuildUnderWay { .. } | Error::Stopped) => {}
+                Err(error) if error.is_newer() => tracing::debug!(projection = name, %error, "a newer version is to go on"),
                 Ok(Some(position)) => tracing::info!(projection = name, position, "the read model was rebuilt"),
                 Err(error) => tracing::warn!(projection = name, %error, "the read model could not be rebuilt; trying again"),
             }
@@ -318,7 +350,10 @@ impl Worker {
         let is_needed = match standing(&self.store, &*self.projection).await? {
             Standing::Older(_) => true,
             Standing::Newer(_) => false,
-            Standing::Current => rebuild::is_begun(self.store.pool(), &*self.projection).await?,
+            Standing::Current => {
+                mend::take_up(&self.store, &*self.projection).await?;
+                rebuild::is_begun(self.store.pool(), &*self.projection).await?
+            }
         };
         if !is_needed {
             return Ok(None);

@@ -19,6 +19,20 @@ pub struct At<T> {
 /// What a read ends in.
 pub type Read<T> = Result<At<T>, Error>;
 
+/// One resource as a read model has it, if it does.
+#[derive(Debug)]
+pub struct Resource {
+    /// Everything up to here is in it, but for what is parked.
+    pub position: i64,
+    /// The first event that should be in it and is not, since its stream is parked.
+    pub parked_at: Option<i64>,
+    /// What was read.
+    pub found: Option<One>,
+}
+
+/// What a read of one resource ends in.
+pub type ReadOne = Result<Resource, Error>;
+
 impl<T> At<Option<T>> {
     /// What was found, or 404.
     pub fn or_not_found(self, detail: impl FnOnce() -> String) -> Result<At<T>, Problem> {

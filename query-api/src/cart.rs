@@ -15,9 +15,10 @@ use sqlx::PgPool;
 
 use crate::{
     Queries,
-    answer::{At, One, Read},
+    answer::{One, ReadOne, Resource},
     catalogue::NOT_YET_VISIBLE,
     error::Error,
+    freshness::PARKED,
 };
 
 const PROJECTIONS: [&str; 4] = ["carts", "catalogue", "flash-sales", "orders"];
@@ -31,21 +32,23 @@ pub fn routes() -> Routes<Queries> {
             .path_param("id", "the cart's id")
             .answers::<Cart>(200)
             .answers_with(304, "")
-            .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+            .problem(503, "not_yet_visible", NOT_YET_VISIBLE)
+            .problem(503, "parked", PARKED),
     )
 }
 
 async fn one(State(queries): State<Queries>, min: MinPosition, known: IfNoneMatch, Path(id): Path<CartId>) -> Result<Response, Problem> {
     let now = Utc::now();
-    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, id, now)).await?;
+    let found = queries.fresh_one(min, &PROJECTIONS, || read_one(&queries.reads, id, now)).await?;
     Ok(found.or_not_found(|| format!("There is no cart {id}."))?.answer(&known))
 }
 
-async fn read_one(pool: &PgPool, id: CartId, now: DateTime<Utc>) -> Read<Option<One>> {
+async fn read_one(pool: &PgPool, id: CartId, now: DateTime<Utc>) -> ReadOne {
     // Each line looks its product up by the primary key, however many the planner takes a cart to have: hence `limit 1`.
     let row = sqlx::query!(
         r#"
-        select c.position as "position!", k.document::text as cart, o.document::text as "order", l.products::text as products
+        select c.position as "position!", k.document::text as cart, o.document::text as "order", l.products::text as products,
+               x.position as parked_at
         from (
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('carts', 'catalogue', 'flash-sales', 'orders')
@@ -66,6 +69,26 @@ async fn read_one(pool: &PgPool, id: CartId, now: DateTime<Utc>) -> Read<Option<
             ) f on true
             where o.id is null
         ) l on true
+        left join lateral (
+            select min(a.position) as position
+            from (
+                select position from parked_streams where consumer = 'carts' and stream_id = 'cart-' || $1::uuid
+                union all
+                select position from parked_streams where consumer = 'orders' and stream_id = 'order-' || (k.document->>'order')
+                union all
+                -- What a line costs, while it is not charged.
+                select s.position
+                from json_array_elements(k.document->'items') i
+                join parked_streams s on s.consumer = 'catalogue' and s.stream_id = 'product-' || (i->>'sku')
+                where o.id is null
+                union all
+                select s.position
+                from parked_streams s
+                cross join lateral (select payload->>'sku' as sku from events where stream_id = s.stream_id and version = 1 limit 1) e
+                where o.id is null and s.consumer = 'flash-sales' and s.stream_id like 'flashsale-%'
+                  and e.sku in (select i->>'sku' from json_array_elements(k.document->'items') i)
+            ) a
+        ) x on true
         "#,
         id.uuid(),
         now,
@@ -78,7 +101,7 @@ async fn read_one(pool: &PgPool, id: CartId, now: DateTime<Utc>) -> Read<Option<
         (Some(cart), Some(order)) => Some(as_charged(&cart, &order)?),
     };
     let found = found.map(|cart| One::of(cart.version, &cart)).transpose()?;
-    Ok(At { position: row.position, found })
+    Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }
 
 /// What the catalogue knows of a line's product now.

@@ -9,7 +9,8 @@ use sqlx::PgPool;
 
 use crate::{
     Queries,
-    answer::{At, Documents, One, Read},
+    answer::{At, Documents, One, Read, ReadOne, Resource},
+    freshness::PARKED,
 };
 
 const PROJECTIONS: [&str; 1] = ["catalogue"];
@@ -32,7 +33,8 @@ pub fn routes() -> Routes<Queries> {
                 .path_param("id", "the category's id")
                 .answers::<Category>(200)
                 .answers_with(304, "")
-                .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+                .problem(503, "not_yet_visible", NOT_YET_VISIBLE)
+                .problem(503, "parked", PARKED),
         )
 }
 
@@ -59,7 +61,7 @@ async fn one(
     known: IfNoneMatch,
     Path(id): Path<CategoryId>,
 ) -> Result<Response, Problem> {
-    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, &id)).await?;
+    let found = queries.fresh_one(min, &PROJECTIONS, || read_one(&queries.reads, &id)).await?;
     Ok(found.or_not_found(|| format!("There is no category {id}."))?.answer(&known))
 }
 
@@ -83,10 +85,11 @@ async fn read_page(pool: &PgPool, after: &str, limit: Limit) -> Read<Documents> 
     Ok(At { position, found: Documents::cut(rows, limit, |id| Cursor::encode(CURSOR, id)) })
 }
 
-async fn read_one(pool: &PgPool, id: &CategoryId) -> Read<Option<One>> {
+async fn read_one(pool: &PgPool, id: &CategoryId) -> ReadOne {
     let row = sqlx::query!(
         r#"
-        select c.position as "position!", m.version as "version?", m.document::text as "document?"
+        select c.position as "position!", m.version as "version?", m.document::text as "document?",
+               (select position from parked_streams where consumer = 'catalogue' and stream_id = 'category-' || $1) as parked_at
         from (select coalesce(max(position), 0) as position from checkpoints where name = 'catalogue') c
         left join read_model.categories m on m.id = $1
         "#,
@@ -95,5 +98,5 @@ async fn read_one(pool: &PgPool, id: &CategoryId) -> Read<Option<One>> {
     .fetch_one(pool)
     .await?;
     let found = row.version.zip(row.document).map(|(version, json)| One { version, json });
-    Ok(At { position: row.position, found })
+    Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }

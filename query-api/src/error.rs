@@ -34,6 +34,9 @@ impl From<Error> for Problem {
             tracing::warn!(%error, "a read can't be served");
             return Self::unavailable("The database can't be reached.");
         }
+        if let Error::Store(event_store::Error::Newer(_)) = error {
+            return Self::unavailable("A newer version of merx has written to this, and a server of that version can show it. Ask again.");
+        }
         tracing::error!(%error, "a read failed");
         Self::internal()
     }

@@ -13,9 +13,10 @@ use sqlx::PgPool;
 
 use crate::{
     Queries,
-    answer::{At, One, Read},
+    answer::{One, ReadOne, Resource},
     catalogue::NOT_YET_VISIBLE,
     error::Error,
+    freshness::PARKED,
 };
 
 const PROJECTIONS: [&str; 1] = ["flash-sales"];
@@ -28,7 +29,8 @@ pub fn routes() -> Routes<Queries> {
             .path_param("id", "the flash sale's id")
             .answers::<FlashSale>(200)
             .answers_with(304, "")
-            .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+            .problem(503, "not_yet_visible", NOT_YET_VISIBLE)
+            .problem(503, "parked", PARKED),
     )
 }
 
@@ -39,7 +41,7 @@ async fn one(
     Path(id): Path<FlashSaleId>,
 ) -> Result<Response, Problem> {
     let now = Utc::now();
-    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, id, now)).await?;
+    let found = queries.fresh_one(min, &PROJECTIONS, || read_one(&queries.reads, id, now)).await?;
     Ok(found.or_not_found(|| format!("There is no flash sale {id}."))?.answer(&known))
 }
 
@@ -92,15 +94,19 @@ impl Kept {
     }
 }
 
-async fn read_one(pool: &PgPool, id: FlashSaleId, now: DateTime<Utc>) -> Read<Option<One>> {
+async fn read_one(pool: &PgPool, id: FlashSaleId, now: DateTime<Utc>) -> ReadOne {
     let row = sqlx::query!(
         r#"
         select c.position as "position!", f.sku as "sku?", f.starts_at as "starts_at?", f.ends_at as "ends_at?",
                f.allotment as "allotment?", f.price_amount as "price_amount?", f.price_currency as "price_currency?",
                f.limit_per_customer as "limit_per_customer?", f.sold as "sold?", f.reserved as "reserved?",
-               f.cancelled as "cancelled?", f.version as "version?"
+               f.cancelled as "cancelled?", f.version as "version?", k.position as parked_at
         from (select coalesce(max(position), 0) as position from checkpoints where name = 'flash-sales') c
         left join read_model.flash_sales f on f.id = $1 and f.version > 0
+        left join lateral (
+            select min(position) as position from parked_streams
+            where consumer = 'flash-sales' and stream_id in ('flashsale-' || $1::uuid, 'stock-' || f.sku)
+        ) k on true
         "#,
         id.uuid(),
     )
@@ -121,10 +127,10 @@ async fn read_one(pool: &PgPool, id: FlashSaleId, now: DateTime<Utc>) -> Read<Op
             version: row.version?,
         })
     };
-    let position = row.position;
+    let (position, parked_at) = (row.position, row.parked_at);
     let found = kept().and_then(|kept| Some((kept.sku.parse().ok()?, kept)));
     let found = found.map(|(sku, kept)| One::of(kept.version, &kept.resource(id, &sku, now)?)).transpose()?;
-    Ok(At { position, found })
+    Ok(Resource { position, parked_at, found })
 }
 
 #[cfg(test)]

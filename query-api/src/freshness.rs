@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Queries,
-    answer::{At, Read},
+    answer::{At, One, Read, ReadOne, Resource},
     error::Error,
 };
 
@@ -32,6 +32,8 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 const MOST_BROKEN: u32 = 16;
 /// How long it takes at most until a broken connection is found to be one: what takes longer is an outage.
 const BROKEN_LIMIT: Duration = Duration::from_millis(500);
+/// When a client may ask again for what is parked, in seconds: an operator takes longer than a projection.
+const PARKED_RETRY_S: u64 = 30;
 /// How often the checkpoints are read while somebody waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -104,11 +106,42 @@ impl Queries {
         of: &[&str],
         read: impl Fn() -> F,
     ) -> Result<At<T>, Problem> {
+        self.waited(min, of, read, |_, _| false).await
+    }
+
+    /// The resource that `read` reads from the projections `of`, at least as new as `min`; 503 where an event up to there is missing in it for good,
+    /// as its stream is parked. Where no `min` is asked for, the answer is as old as that event makes it, and says so.
+    pub(crate) async fn fresh_one<F: Future<Output = ReadOne>>(
+        &self,
+        min: MinPosition,
+        of: &[&str],
+        read: impl Fn() -> F,
+    ) -> Result<At<Option<One>>, Problem> {
+        let read = || async { read().await.map(|found| At { position: found.position, found }) };
+        let is_parked = |answer: &At<Resource>, min: i64| answer.found.parked_at.is_some_and(|parked_at| parked_at <= min);
+        let answer = self.waited(min, of, read, is_parked).await?;
+        match (answer.found.parked_at, min.0) {
+            (Some(parked_at), Some(min)) if parked_at <= min => Err(parked(parked_at)),
+            (parked_at, _) => {
+                let position = parked_at.map_or(answer.position, |parked_at| answer.position.min(parked_at - 1));
+                Ok(At { position, found: answer.found.found })
+            }
+        }
+    }
+
+    /// What `read` reads, at least as new as `min`, or such that waiting is `in_vain`.
+    async fn waited<T, F: Future<Output = Read<T>>>(
+        &self,
+        min: MinPosition,
+        of: &[&str],
+        read: impl Fn() -> F,
+        in_vain: impl Fn(&At<T>, i64) -> bool,
+    ) -> Result<At<T>, Problem> {
         let mut answer = answered(&read).await?;
         let Some(min) = min.0.filter(|min| *min > answer.position) else { return Ok(answer) };
         self.head_from(MinPosition(Some(min))).await?;
         let deadline = Instant::now() + PATIENCE;
-        while answer.position < min {
+        while answer.position < min && !in_vain(&answer, min) {
             if !self.checkpoints.reach(of, min, deadline).await {
                 return Err(not_yet_visible(answer.position));
             }
@@ -142,6 +175,18 @@ async fn answered<T, F: Future<Output = Read<T>>>(read: impl Fn() -> F) -> Read<
 pub fn not_yet_visible(position: i64) -> Problem {
     let detail = "What this answer is made from has not come to this position yet. Try again in a moment.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
+}
+
+/// What the refusal of a resource that lacks a parked event means.
+pub const PARKED: &str =
+    "An event up to `Merx-Min-Position` could not be applied to what is asked for: its stream is parked until an operator mends it.";
+
+fn parked(position: i64) -> Problem {
+    let detail = format!(
+        "The event at position {position} could not be applied to this: its stream is parked until an operator retries or skips it. Without \
+         Merx-Min-Position the answer is what was known before."
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "parked", detail).retry_after(PARKED_RETRY_S).with("position", position)
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use crate::{
     Queries,
-    answer::{At, Documents, One, Read},
+    answer::{At, Documents, One, Read, ReadOne, Resource},
     catalogue::NOT_YET_VISIBLE,
+    freshness::PARKED,
 };
 
 const PROJECTIONS: [&str; 1] = ["orders"];
@@ -39,7 +40,8 @@ pub fn routes() -> Routes<Queries> {
                 .path_param("id", "the order's id")
                 .answers::<Order>(200)
                 .answers_with(304, "")
-                .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+                .problem(503, "not_yet_visible", NOT_YET_VISIBLE)
+                .problem(503, "parked", PARKED),
         )
 }
 
@@ -79,14 +81,15 @@ async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): 
 }
 
 async fn one(State(queries): State<Queries>, min: MinPosition, known: IfNoneMatch, Path(id): Path<OrderId>) -> Result<Response, Problem> {
-    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, id)).await?;
+    let found = queries.fresh_one(min, &PROJECTIONS, || read_one(&queries.reads, id)).await?;
     Ok(found.or_not_found(|| format!("There is no order {id}."))?.answer(&known))
 }
 
-async fn read_one(pool: &PgPool, id: OrderId) -> Read<Option<One>> {
+async fn read_one(pool: &PgPool, id: OrderId) -> ReadOne {
     let row = sqlx::query!(
         r#"
-        select c.position as "position!", o.version as "version?", o.document::text as document
+        select c.position as "position!", o.version as "version?", o.document::text as document,
+               (select position from parked_streams where consumer = 'orders' and stream_id = 'order-' || $1::uuid) as parked_at
         from (select coalesce(max(position), 0) as position from checkpoints where name = 'orders') c
         left join read_model.orders o on o.id = $1
         "#,
@@ -95,7 +98,7 @@ async fn read_one(pool: &PgPool, id: OrderId) -> Read<Option<One>> {
     .fetch_one(pool)
     .await?;
     let found = row.version.zip(row.document).map(|(version, json)| One { version, json });
-    Ok(At { position: row.position, found })
+    Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }
 
 async fn read_page(pool: &PgPool, listing: &Listing, after: Option<Place>) -> Read<Documents> {

@@ -19,9 +19,10 @@ use uuid::Uuid;
 
 use crate::{
     Queries,
-    answer::{At, One, Read},
+    answer::{At, One, Read, ReadOne, Resource},
     catalogue::NOT_YET_VISIBLE,
     error::Error,
+    freshness::PARKED,
 };
 
 /// The projections that a product is made of.
@@ -45,7 +46,8 @@ pub fn routes() -> Routes<Queries> {
                 .path_param("sku", "the product's SKU")
                 .answers::<Product>(200)
                 .answers_with(304, "")
-                .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
+                .problem(503, "not_yet_visible", NOT_YET_VISIBLE)
+                .problem(503, "parked", PARKED),
         )
 }
 
@@ -72,7 +74,7 @@ async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): 
 
 async fn one(State(queries): State<Queries>, min: MinPosition, known: IfNoneMatch, Path(sku): Path<Sku>) -> Result<Response, Problem> {
     let now = Utc::now();
-    let found = queries.fresh(min, &PROJECTIONS, || read_one(&queries.reads, &sku, now)).await?;
+    let found = queries.fresh_one(min, &PROJECTIONS, || read_one(&queries.reads, &sku, now)).await?;
     Ok(found.or_not_found(|| format!("There is no product {sku}."))?.answer(&known))
 }
 
@@ -92,6 +94,8 @@ struct Row {
     sale_currency: Option<String>,
     sale_remaining: Option<i64>,
     sale_limit: Option<i64>,
+    /// Of a product that is read by itself.
+    parked_at: Option<i64>,
 }
 
 impl Row {
@@ -122,14 +126,15 @@ impl Row {
     }
 }
 
-async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> Read<Option<One>> {
+async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> ReadOne {
     let row = sqlx::query_as!(
         Row,
         r#"
         select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
                s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
                f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
-               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?",
+               k.position as parked_at
         from (
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
@@ -142,15 +147,28 @@ async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> Read<Option<O
             where f.sku = p.sku and f.starts_at <= $2 and f.ends_at > $2 and not f.cancelled and f.version > 0
             order by f.ends_at limit 1
         ) f on true
+        left join lateral (
+            select min(a.position) as position
+            from (
+                select position from parked_streams
+                where (consumer, stream_id) in (('catalogue', 'product-' || $1), ('stock', 'stock-' || $1), ('flash-sales', 'stock-' || $1))
+                union all
+                -- Whose product it is says the first event.
+                select s.position
+                from parked_streams s
+                cross join lateral (select payload->>'sku' as sku from events where stream_id = s.stream_id and version = 1 limit 1) e
+                where (s.consumer = 'reviews' or (s.consumer = 'flash-sales' and s.stream_id like 'flashsale-%')) and e.sku = $1
+            ) a
+        ) k on true
         "#,
         sku.as_str(),
         now,
     )
     .fetch_one(pool)
     .await?;
-    let position = row.position;
+    let (position, parked_at) = (row.position, row.parked_at);
     let found = row.product()?.map(|product| One::of(product.version, &product)).transpose()?;
-    Ok(At { position, found })
+    Ok(Resource { position, parked_at, found })
 }
 
 /// The products of `skus` that there are, in no order.
@@ -161,7 +179,8 @@ pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Re
         select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
                s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
                f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
-               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?",
+               null::bigint as parked_at
         from (
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
@@ -213,7 +232,8 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
         select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
                s.on_hand as "on_hand?", s.reserved as "reserved?", r.sum as "rating_sum?", r.count as "rating_count?",
                f.id as "sale_id?", f.ends_at as "sale_ends_at?", f.price_amount as "sale_amount?", f.price_currency as "sale_currency?",
-               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?"
+               f.allotment - f.sold - f.reserved as sale_remaining, f.limit_per_customer as "sale_limit?",
+               null::bigint as parked_at
         from (
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')

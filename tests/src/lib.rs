@@ -55,6 +55,8 @@ mod payments;
 #[cfg(test)]
 mod prepared_queries;
 #[cfg(test)]
+mod reading;
+#[cfg(test)]
 mod resources;
 #[cfg(test)]
 mod search;
@@ -68,3 +70,5 @@ mod shop;
 mod topics;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod versions;

@@ -36,7 +36,12 @@ pub fn binary() -> PathBuf {
 
 /// `merx` with nothing of the caller's settings, and with those of a test.
 pub fn merx(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    merx_of(&binary(), arguments)
+}
+
+/// The same of another binary.
+pub fn merx_of(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -54,6 +59,8 @@ pub fn merx(arguments: &[&str]) -> Command {
 pub struct Launch {
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Another binary than the one under test.
+    pub program: Option<PathBuf>,
 }
 
 impl Launch {
@@ -70,6 +77,10 @@ impl Launch {
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    pub fn program(self, path: PathBuf) -> Self {
+        Self { program: Some(path), ..self }
     }
 
     pub fn flag(mut self, name: &str) -> Self {
@@ -243,7 +254,8 @@ impl Drop for Server {
 
 fn spawn(launch: &Launch, port: u16, log: &NamedTempFile) -> Child {
     let output = || std::fs::OpenOptions::new().append(true).open(log.path()).expect("the log");
-    let mut command = merx(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    let program = launch.program.clone().unwrap_or_else(binary);
+    let mut command = merx_of(&program, &["serve", "--listen", &format!("127.0.0.1:{port}")]);
     command.args(&launch.arguments).envs(launch.environment.iter().map(|(name, value)| (name, value)));
     command.stdout(output()).stderr(output()).spawn().expect("a server")
 }

@@ -10,7 +10,11 @@ use event_store::{
     parked::{self, Mended, Mending},
 };
 use metrics::{counter, gauge, histogram};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -65,7 +69,7 @@ impl Source {
 }
 
 /// Runs the payment worker while this server holds its lease, until `shutdown`. It hears of payments from `kafka` where that is given, otherwise
-/// from the log.
+/// from the log. In front of an event of a newer program it gives the lease away.
 pub async fn run(
     shop: Shop,
     gateway: Arc<dyn PaymentGateway>,
@@ -73,7 +77,23 @@ pub async fn run(
     holder: Uuid,
     shutdown: CancellationToken,
 ) {
-    let mut held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, shutdown.clone());
+    while !shutdown.is_cancelled() {
+        let candidacy = shutdown.child_token();
+        let held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, candidacy.clone());
+        take_turns(&shop, &gateway, kafka.as_ref(), holder, held.clone(), &candidacy).await;
+        lease::give_away(&candidacy, held, &shutdown).await;
+    }
+}
+
+/// Works whenever the lease is `held`, until `shutdown`, or until only a newer program can go on.
+async fn take_turns(
+    shop: &Shop,
+    gateway: &Arc<dyn PaymentGateway>,
+    kafka: Option<&Arc<kafka::Settings>>,
+    holder: Uuid,
+    mut held: watch::Receiver<bool>,
+    shutdown: &CancellationToken,
+) {
     let mut pause = Duration::from_millis(50);
     while !shutdown.is_cancelled() {
         tokio::select! {
@@ -83,9 +103,13 @@ pub async fn run(
         let stopped = tokio::select! {
             () = shutdown.cancelled() => break,
             _ = held.wait_for(|held| !*held) => continue,
-            stopped = work(&shop, &gateway, kafka.as_ref(), holder) => stopped,
+            stopped = work(shop, gateway, kafka, holder) => stopped,
         };
         if let Err(error) = stopped {
+            if error.is_newer() {
+                checkpoint::tell_newer(shop.store.pool(), NAME, &error).await;
+                return;
+            }
             tracing::warn!(%error, "the payment worker was stopped and goes on where it was");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_OUTAGE_PAUSE);
@@ -169,6 +193,9 @@ async fn work(
     holder: Uuid,
 ) -> Result<(), event_store::Error> {
     let pool = shop.store.pool();
+    for stream in parked::readable(pool, NAME).await? {
+        parked::taken_up(pool, NAME, &stream, mend(shop, &stream, Mending::Retry).await).await?;
+    }
     let fence = lease::acquire(pool, NAME, holder).await?.ok_or(event_store::Error::Conflict)?;
     let (checkpoint, open) = open::read(pool).await?;
     let mut worker = Worker {

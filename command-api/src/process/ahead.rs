@@ -19,7 +19,10 @@ pub async fn let_units_go(shop: &Shop, order: OrderId) -> Result<(), event_store
         return Ok(());
     }
     for stored in shop.store.read_stream(&stream, 1, version, version).await? {
-        let event = stored.decode()?;
+        let event = match stored.decode() {
+            Ok(event) => event,
+            Err(undecodable) => return Err(event_store::newer::told(shop.store.pool(), undecodable).await),
+        };
         if !matches!(&event.event, Event::Order(OrderEvent::Confirmed(_))) {
             continue;
         }

@@ -12,13 +12,18 @@ use std::{
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
 use event_store::{
-    Batch, Checkpoint, Parked, ParkedStreams, lease,
+    Batch, Checkpoint, Parked, ParkedStreams, checkpoint, lease,
     parked::{self, Mended, Mending},
 };
-use futures::{StreamExt, future, stream};
+use futures::{
+    FutureExt as _, StreamExt,
+    future::{self, BoxFuture},
+    stream,
+};
 use gateway::IfMatch;
 use metrics::{counter, gauge};
-use sqlx::{Connection as _, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -51,16 +56,31 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest pause between two tries while the database is away.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs the process managers while this server holds their lease, until `shutdown`.
+/// Runs the process managers while this server holds their lease, until `shutdown`. In front of an event of a newer program it gives the lease away.
 pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
-    let mut held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, shutdown.clone());
+    while !shutdown.is_cancelled() {
+        let candidacy = shutdown.child_token();
+        let held = lease::keep(shop.store.pool().clone(), NAME.into(), holder, candidacy.clone());
+        take_turns(&shop, holder, held.clone(), &candidacy).await;
+        lease::give_away(&candidacy, held, &shutdown).await;
+    }
+}
+
+/// Works whenever the lease is `held`, until `shutdown`, or until only a newer program can go on.
+async fn take_turns(shop: &Shop, holder: Uuid, mut held: watch::Receiver<bool>, shutdown: &CancellationToken) {
     let mut pause = Duration::from_millis(50);
     while !shutdown.is_cancelled() {
         tokio::select! {
             () = shutdown.cancelled() => break,
             changed = held.wait_for(|held| *held) => if changed.is_err() { break },
         }
-        let mut runner = match Runner::start(shop.clone(), holder).await {
+        let started = async {
+            for stream in parked::readable(shop.store.pool(), NAME).await? {
+                parked::taken_up(shop.store.pool(), NAME, &stream, mend(shop, &stream, Mending::Retry).await).await?;
+            }
+            Runner::start(shop.clone(), holder).await
+        };
+        let mut runner = match started.await {
             Ok(runner) => runner,
             Err(error) => {
                 tracing::warn!(%error, "process managers can't start");
@@ -74,6 +94,10 @@ pub async fn run(shop: Shop, holder: Uuid, shutdown: CancellationToken) {
             stopped = runner.work() => stopped,
         };
         if let Err(error) = stopped {
+            if error.is_newer() {
+                checkpoint::tell_newer(shop.store.pool(), NAME, &error).await;
+                return;
+            }
             counter!("merx_process_manager_retries_total").increment(1);
             tracing::warn!(%error, "process managers were stopped and go on where they were");
             tokio::time::sleep(pause).await;
@@ -254,16 +278,32 @@ pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, eve
     let mut transaction = connection.begin().await?;
     let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
     let checkpoint = Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
-    let mut wanted = Changes::default();
-    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, async |_, events| {
-        let (changes, mut parked) = take_subject(shop, events).await?;
-        wanted.merge(changes);
-        Ok::<_, event_store::Error>(parked.pop())
-    });
-    let mended = mended.await?;
-    reminders::write(&wanted, &mut transaction).await?;
+    let mut handling = Handling { shop, wanted: Changes::default() };
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, &mut handling).await?;
+    reminders::write(&handling.wanted, &mut transaction).await?;
     transaction.commit().await?;
     Ok(mended)
+}
+
+/// Handles the events of a stream that was parked.
+struct Handling<'s> {
+    shop: &'s Shop,
+    wanted: Changes,
+}
+
+impl parked::Taker<event_store::Error> for Handling<'_> {
+    fn take<'a>(
+        &'a mut self,
+        _: &'a mut PgConnection,
+        events: Vec<Arc<Recorded>>,
+    ) -> BoxFuture<'a, Result<Option<Parked>, event_store::Error>> {
+        let taking = async {
+            let (changes, mut parked) = take_subject(self.shop, events).await?;
+            self.wanted.merge(changes);
+            Ok(parked.pop())
+        };
+        taking.boxed()
+    }
 }
 
 /// Does all that is to be done about one reminder that is due.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use domain::category;
-use event_schemas::{StreamId, ids::CategoryId, resource};
+use event_schemas::{StreamId, ids::CategoryId, resource, text};
 use gateway::{Json, Path, Problem, Route, Routes, body::present};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 32;
 #[serde(deny_unknown_fields)]
 struct NewCategory {
     id: CategoryId,
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
     name: String,
     #[serde(default)]
     parent: Option<CategoryId>,
@@ -32,7 +32,7 @@ struct NewCategory {
 #[serde(deny_unknown_fields)]
 struct CategoryPatch {
     #[serde(default)]
-    #[schemars(length(min = 1, max = 200), with = "String")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE), with = "String")]
     name: Option<String>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<CategoryId>")]

@@ -1,17 +1,12 @@
 //! Checkout over HTTP: the cart becomes an order, or the refusal says why not, line by line.
 
 use axum::extract::State;
-use event_schemas::{
-    Money,
-    events::order::{Address, PaymentMeans},
-    ids::CartId,
-    resource,
-};
+use event_schemas::{Email, Money, events::order::PaymentMeans, ids::CartId, resource, text};
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Notes, notes};
+use super::{Notes, address::NewAddress, notes};
 use crate::{
     checkout::{self, Checkout},
     shop::Shop,
@@ -22,9 +17,8 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewCheckout {
-    #[schemars(length(max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"))]
-    email: String,
-    shipping_address: Address,
+    email: Email,
+    shipping_address: NewAddress,
     payment: NewPayment,
     /// What the buyer was shown: at any other total the checkout is refused.
     #[serde(default)]
@@ -39,7 +33,7 @@ struct NewCheckout {
 #[serde(deny_unknown_fields)]
 struct NewPayment {
     method: Method,
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
     token: String,
 }
 
@@ -91,8 +85,8 @@ async fn check_out(
 ) -> Result<Answer, Problem> {
     let checkout = Checkout {
         cart,
-        email: new.email,
-        shipping_address: new.shipping_address,
+        email: new.email.into_string(),
+        shipping_address: new.shipping_address.into(),
         payment: PaymentMeans { method: new.payment.method.name().into(), token: new.payment.token },
         expected_total: new.expected_total,
         metadata: new.metadata,

@@ -1,5 +1,6 @@
 //! The routes of all writes, a module for each group, with the bodies that they take.
 
+mod address;
 mod carts;
 mod categories;
 mod checkout;
@@ -11,7 +12,7 @@ mod stock;
 
 use std::collections::BTreeMap;
 
-use event_schemas::{StreamId, ids::Sku};
+use event_schemas::{StreamId, ids::Sku, text};
 use gateway::{Problem, Routes};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -44,9 +45,9 @@ fn notes(generator: &mut SchemaGenerator) -> Schema {
 fn bounded_map(map: &Schema, entries: usize, name: usize, value: usize) -> Schema {
     let mut schema = map.clone();
     schema.insert("maxProperties".into(), entries.into());
-    schema.insert("propertyNames".into(), serde_json::json!({"minLength": 1, "maxLength": name}));
+    schema.insert("propertyNames".into(), serde_json::json!({"minLength": 1, "maxLength": name, "pattern": text::LINE}));
     let value_type = map.get("additionalProperties").and_then(|of| of.get("type")).cloned().unwrap_or_else(|| "string".into());
-    schema.insert("additionalProperties".into(), serde_json::json!({"type": value_type, "maxLength": value}));
+    schema.insert("additionalProperties".into(), serde_json::json!({"type": value_type, "maxLength": value, "pattern": text::PROSE}));
     schema
 }
 

@@ -6,7 +6,7 @@ use event_schemas::{
     Money, StreamId,
     events::order::ItemQuantity,
     ids::{OrderId, RefundId, ReturnId, ShipmentId},
-    resource,
+    resource, text,
 };
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct Cancellation {
     #[serde(default)]
-    #[schemars(length(max = 500))]
+    #[schemars(length(max = 500), regex(pattern = text::PROSE))]
     reason: Option<String>,
 }
 
@@ -39,9 +39,9 @@ struct NewShipment {
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     items: Option<Vec<ItemQuantity>>,
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = text::LINE))]
     carrier: String,
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), regex(pattern = text::LINE))]
     tracking_number: String,
 }
 
@@ -58,7 +58,7 @@ struct Delivery {
 struct NewReturn {
     #[schemars(length(min = 1, max = 200))]
     items: Vec<ItemQuantity>,
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = text::TEXT))]
     reason: String,
     /// Whether it can be sold again.
     #[serde(default)]
@@ -70,7 +70,7 @@ struct NewReturn {
 #[serde(deny_unknown_fields)]
 struct NewRefund {
     amount: Money,
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = text::TEXT))]
     reason: String,
     #[serde(default)]
     #[schemars(schema_with = "notes")]

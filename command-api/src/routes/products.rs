@@ -9,6 +9,7 @@ use event_schemas::{
     events::product::{Description, Image},
     ids::{CategoryId, Sku},
     resource::{self, ProductFlashSale, ProductStatus, ProductStock, Rating},
+    text,
 };
 use gateway::{Json, Path, Problem, Route, Routes, body::present};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -26,19 +27,19 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct NewProduct {
     sku: Sku,
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = text::LINE))]
     title: String,
     #[serde(default)]
-    #[schemars(length(max = 20_000))]
+    #[schemars(length(max = 20_000), regex(pattern = text::PROSE))]
     description: Option<String>,
     #[serde(default)]
     category: Option<CategoryId>,
     #[serde(default)]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
     brand: Option<String>,
     #[serde(default)]
     #[schemars(length(max = 50))]
-    images: Vec<Image>,
+    images: Vec<NewImage>,
     price: Money,
     #[serde(default)]
     #[schemars(schema_with = "attributes")]
@@ -48,25 +49,44 @@ struct NewProduct {
     metadata: Notes,
 }
 
+/// A picture.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewImage {
+    /// Its http or https address.
+    #[schemars(length(max = 2048), url, regex(pattern = r"^https?://[^\s/?#@:][^\s]*$"))]
+    url: String,
+    /// A description for those who can't see it.
+    #[serde(default)]
+    #[schemars(length(max = 500), regex(pattern = text::PROSE))]
+    alt: String,
+}
+
+impl From<NewImage> for Image {
+    fn from(NewImage { url, alt }: NewImage) -> Self {
+        Self { url, alt }
+    }
+}
+
 /// What is to change of a product (JSON Merge Patch): null removes, what is absent stays.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ProductPatch {
     #[serde(default)]
-    #[schemars(length(min = 1, max = 500), with = "String")]
+    #[schemars(length(min = 1, max = 500), regex(pattern = text::LINE), with = "String")]
     title: Option<String>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(length(max = 20_000), with = "Option<String>")]
+    #[schemars(length(max = 20_000), regex(pattern = text::PROSE), with = "Option<String>")]
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<CategoryId>")]
     category: Option<Option<CategoryId>>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(length(min = 1, max = 200), with = "Option<String>")]
+    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE), with = "Option<String>")]
     brand: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(length(max = 50), with = "Option<Vec<Image>>")]
-    images: Option<Option<Vec<Image>>>,
+    #[schemars(length(max = 50), with = "Option<Vec<NewImage>>")]
+    images: Option<Option<Vec<NewImage>>>,
     #[serde(default)]
     #[schemars(with = "Money")]
     price: Option<Money>,
@@ -94,11 +114,11 @@ fn notes_patch(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn patch_of_map(name: usize, value: usize) -> Schema {
-    let entry = schemars::json_schema!({"type": ["string", "null"], "maxLength": value});
+    let entry = schemars::json_schema!({"type": ["string", "null"], "maxLength": value, "pattern": text::PROSE});
     schemars::json_schema!({
         "type": ["object", "null"],
         "maxProperties": 100,
-        "propertyNames": {"minLength": 1, "maxLength": name},
+        "propertyNames": {"minLength": 1, "maxLength": name, "pattern": text::LINE},
         "additionalProperties": entry,
     })
 }
@@ -128,6 +148,7 @@ async fn create(State(shop): State<Shop>, write: Write, Json(new): Json<NewProdu
     let stream = StreamId::product(&new.sku);
     let location = format!("/v1/products/{}", new.sku);
     let NewProduct { sku, title, description, category, brand, images, price, attributes, metadata } = new;
+    let images = images.into_iter().map(Image::from).collect();
     let description = Description { title, description, category, brand, images, attributes, metadata };
     let command = product::Command::Create { sku, description, price };
     // New: never received, never reviewed.
@@ -148,7 +169,7 @@ async fn change(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Js
         description: patch.description,
         category: patch.category,
         brand: patch.brand,
-        images: patch.images.map(Option::unwrap_or_default),
+        images: patch.images.map(|images| images.unwrap_or_default().into_iter().map(Image::from).collect()),
         attributes: patch.attributes,
         metadata: patch.metadata,
         price: patch.price,

@@ -5,7 +5,7 @@ use domain::review;
 use event_schemas::{
     StreamId,
     ids::{ReviewId, Sku},
-    resource,
+    resource, text,
 };
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
@@ -25,10 +25,10 @@ struct NewReview {
     #[schemars(range(min = 1, max = 5))]
     rating: u8,
     #[serde(default)]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 200), regex(pattern = text::OPTIONAL_LINE))]
     title: String,
     #[serde(default)]
-    #[schemars(length(max = 10_000))]
+    #[schemars(length(max = 10_000), regex(pattern = text::PROSE))]
     text: String,
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use domain::stock;
-use event_schemas::{StreamId, ids::Sku, resource};
+use event_schemas::{StreamId, ids::Sku, resource, text};
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ struct NewReceipt {
     #[schemars(range(min = 1, max = 1_000_000_000))]
     quantity: u32,
     #[serde(default)]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 200), regex(pattern = text::OPTIONAL_LINE))]
     reference: String,
 }
 
@@ -31,7 +31,7 @@ struct NewReceipt {
 struct NewAdjustment {
     #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
     quantity: i64,
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(length(min = 1, max = 500), regex(pattern = text::TEXT))]
     reason: String,
 }
 

@@ -42,6 +42,25 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Whether a newer version of the program may have written the event. Whether one has, is in the database: each registers what it writes.
+    #[must_use]
+    pub fn may_be_newer(&self) -> bool {
+        match self {
+            Self::UnknownType(_) => true,
+            Self::UnknownVersion { found, newest, .. } => found > newest,
+            Self::Malformed { .. } => false,
+        }
+    }
+}
+
+/// The schema version that is written of a type whose newest is `version`. A build with the feature `newer-events` writes every type in the version
+/// to come, which looks as today's does: it is there to try what a newer program does to an older one.
+#[must_use]
+pub const fn written(version: i16) -> i16 {
+    if cfg!(feature = "newer-events") { version + 1 } else { version }
+}
+
 /// One event type: what the registry, the schema files and the documentation say of it.
 pub struct Descriptor {
     /// The category of the streams it stands in.
@@ -72,7 +91,7 @@ macro_rules! events {
                 $( $crate::events::Descriptor {
                     category: $category,
                     event_type: stringify!($payload),
-                    schema_version: $version,
+                    schema_version: $crate::events::written($version),
                     schema: |generator| <$payload as schemars::JsonSchema>::json_schema(generator),
                 } ),+
             ];
@@ -86,7 +105,7 @@ macro_rules! events {
             /// The version of the payload's schema.
             #[must_use]
             pub fn schema_version(&self) -> i16 {
-                match self { $( Self::$variant(_) => $version, )+ }
+                match self { $( Self::$variant(_) => $crate::events::written($version), )+ }
             }
 
             /// The payload as JSON text.

@@ -23,7 +23,7 @@ use super::{
     reader::{Arrival, Arrived, Reader},
     topics,
 };
-use crate::{Batch, Error, EventStore, feed::Undecodable};
+use crate::{Batch, Error, EventStore, feed::Undecodable, newer};
 
 /// How often it is asked what is published.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -169,11 +169,15 @@ impl Task {
             let published = self.published().await?;
             looked_at = Instant::now();
             while let Some(batch) = held.release(&published, self.up_to, self.most) {
+                let (batch, newer) = newer::split(self.store.pool(), batch).await?;
                 self.up_to = batch.up_to;
                 active_at = looked_at;
                 lacking_since = None;
                 if out.send(Ok(batch)).await.is_err() {
                     return Ok(());
+                }
+                if let Some(newer) = newer {
+                    return Err(newer.into());
                 }
             }
             if published.position <= self.up_to {
@@ -268,7 +272,7 @@ mod tests {
 
     fn arrived(partition: i32, previous_position: i64, position: i64) -> Arrived {
         let source = DecodeError::UnknownType("New".into());
-        let event = Undecodable { position, stream: "payment-1".into(), version: 1, event_type: "New".into(), source };
+        let event = Undecodable { position, stream: "payment-1".into(), version: 1, event_type: "New".into(), schema_version: 1, source };
         Arrived { part: part(partition), offset: 0, position, previous_position, event: Err(event) }
     }
 

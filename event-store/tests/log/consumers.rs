@@ -1,11 +1,13 @@
 //! Who works, and how far they have come.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use event_schemas::Recorded;
 use event_store::{
     Checkpoint, Parked, Unit, checkpoint, lease,
     parked::{self, Mending},
 };
+use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -193,6 +195,14 @@ async fn a_consumer_reads_the_log_while_every_connection_of_the_pool_waits() {
     assert_eq!(late.feed(&["stock"]).next(3, 10).await.unwrap().events.len(), 1);
 }
 
+struct TakesAll;
+
+impl parked::Taker<event_store::Error> for TakesAll {
+    fn take<'a>(&'a mut self, _: &'a mut PgConnection, _: Vec<Arc<Recorded>>) -> BoxFuture<'a, Result<Option<Parked>, event_store::Error>> {
+        async { Ok(None) }.boxed()
+    }
+}
+
 #[tokio::test]
 async fn a_parked_stream_is_mended_over_the_connection_that_holds_the_checkpoint() {
     let Some(database) = Database::make().await else { return };
@@ -210,8 +220,7 @@ async fn a_parked_stream_is_mended_over_the_connection_that_holds_the_checkpoint
     }
     let mut transaction = connection.begin().await.unwrap();
     let locked = Checkpoint::lock(&mut transaction, "consumer").await.unwrap().unwrap();
-    let take = async |_: &mut PgConnection, _| Ok::<_, event_store::Error>(None);
-    let mended = parked::mend(&mut transaction, &locked, "stock-A", Mending::Retry, take).await.unwrap();
+    let mended = parked::mend(&mut transaction, &locked, "stock-A", Mending::Retry, &mut TakesAll).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(mended.events, 3);
 }

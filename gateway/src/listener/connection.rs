@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    ops::Deref,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},

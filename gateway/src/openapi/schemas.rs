@@ -42,7 +42,8 @@ impl Schemas {
         let mut requests = Value::Object(Map::from_iter([("schemas".to_owned(), Value::Object(self.requests.take_definitions(true)))]));
         shape::close(&mut requests);
         let Value::Object(requests) = requests["schemas"].take() else { return (Map::new(), BTreeSet::new()) };
-        let answers = self.answers.take_definitions(true);
+        let mut answers = self.answers.take_definitions(true);
+        answers.values_mut().for_each(shape::restrict_codes);
         let renamed = differing(&requests, &answers);
         let mut all: BTreeMap<String, Value> = answers.into_iter().collect();
         for (name, mut schema) in requests {

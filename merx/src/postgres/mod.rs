@@ -72,6 +72,26 @@ pub async fn attach(data_dir: &Path) -> Result<Cluster, Error> {
     start(data_dir).await
 }
 
+/// As [`attach`], for whoever only reads: a server that runs is left as it is, and no database is made.
+pub async fn visit(data_dir: &Path) -> Result<Cluster, Error> {
+    if !directory::exists(data_dir) {
+        return Err(Error::NoCluster { data_dir: data_dir.to_owned() });
+    }
+    let data_dir = directory::prepare(data_dir)?;
+    let _gate = locks::gate(&data_dir).await?;
+    let user = locks::join(&data_dir).await?;
+    let directory = Directory::open(&data_dir)?.ok_or_else(|| Error::NoCluster { data_dir: data_dir.clone() })?;
+    let found = binaries::find()?;
+    let binaries = found.for_cluster(&directory)?;
+    let socket = Socket::of(&directory)?;
+    if !process::is_running(&directory)? {
+        // Without them it would listen where others can reach it.
+        settings::write(&directory, binaries).await?;
+    }
+    let postmaster = process::ensure_running(&directory, binaries, &socket).await?;
+    Ok(Cluster { directory, postmaster, socket, user })
+}
+
 impl Cluster {
     /// How sqlx connects to `database`. Good while this `Cluster` lives.
     pub fn options(&self, database: &str) -> PgConnectOptions {

@@ -70,6 +70,11 @@ pub(super) async fn ensure_running(cluster: &Directory, binaries: &Binaries, soc
     }
 }
 
+/// Whether the cluster's server runs.
+pub(super) fn is_running(cluster: &Directory) -> Result<bool, Error> {
+    Ok(running(cluster)?.is_some())
+}
+
 /// Not through pg_ctl, whose shell would trip over some paths. In a process group of its own: Ctrl-C in a terminal is for merx,
 /// which finishes what is under way before it stops Postgres.
 fn spawn(cluster: &Directory, binaries: &Binaries) -> Result<Child, Error> {

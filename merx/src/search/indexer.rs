@@ -41,6 +41,16 @@ pub enum Error {
     /// What was refused can't be parked.
     #[error(transparent)]
     Parking(#[from] event_store::Error),
+    /// A newer program keeps the rows: it is for that one to take them in.
+    #[error(
+        "the rows of search are of version {found} of the projection, and this version of merx knows {kept}: a newer one takes them in"
+    )]
+    Newer {
+        /// The version of the rows.
+        found: i32,
+        /// The newest that this program knows.
+        kept: i32,
+    },
     /// The index does not take anything, or not in time.
     #[error(transparent)]
     Index(#[from] search::Error),
@@ -107,7 +117,8 @@ pub async fn run(index: Arc<dyn Index>, pool: PgPool, stopping: CancellationToke
     keep(&*index, &pool, &Ledger::Own, &stopping).await;
 }
 
-/// Keeps `index` up to date with what the projection `search` writes, until `stopping`.
+/// Keeps `index` up to date with what the projection `search` writes, until `stopping`; one that is shared only until a newer program has written
+/// the rows.
 pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) {
     let (mut is_failing, mut is_prepared) = (false, false);
     while !stopping.is_cancelled() {
@@ -132,6 +143,9 @@ pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &
                     tracing::warn!(index = index.name(), %error, "the search index is not up to date; trying again");
                 }
                 ledger.note_failure(pool, &error).await;
+                if let (Error::Newer { .. }, Ledger::Shared(_)) = (&error, ledger) {
+                    return;
+                }
                 BACK_OFF
             }
         };
@@ -144,6 +158,10 @@ pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &
 async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &CancellationToken) -> Result<bool, Error> {
     // Before the rows: they have at least what is up to here.
     let Some(target) = rows::place(pool).await? else { return Ok(false) };
+    let kept = rows::kept_version();
+    if target.version > kept {
+        return Err(Error::Newer { found: target.version, kept });
+    }
     let has_changed = match index.place().await? {
         Some(known) if known == target => false,
         Some(known) if known.leads_to(target) => catch_up(index, pool, ledger, (known, target), stopping).await?,

@@ -47,6 +47,11 @@ pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     Ok(row.map(|row| Place { log: row.log, version: row.version, revision: row.revision, position: row.position }))
 }
 
+/// The newest version of the rows that this program knows.
+pub fn kept_version() -> i32 {
+    projections::all().iter().find(|projection| projection.name() == "search").map_or(0, |projection| projection.version())
+}
+
 /// What has changed after `after`, in the order of changes.
 pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(

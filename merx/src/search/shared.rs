@@ -14,7 +14,7 @@ use event_store::{
 };
 use search::{Index, Place, Refused};
 use sqlx::PgPool;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,32 +23,37 @@ use super::{indexer, rows};
 /// What it is called among the consumers of the log.
 pub const NAME: &str = "search-index";
 const LEASE: &str = "search-indexer";
-/// How long it may take to give the lease back.
-const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 /// The most times that a product is taken in again because it has changed meanwhile.
 const MOST_CHANGES: usize = 5;
 /// How long it may take to say that something may have been written after the lease was lost.
 const TELLING_LIMIT: Duration = Duration::from_secs(30);
 
-/// Keeps `index` whenever it has the lease, until `stopping`.
+/// Keeps `index` whenever it has the lease, until `stopping`. Where a newer program has written the rows it gives the lease away.
 pub async fn run(index: Arc<dyn Index>, pool: PgPool, holder: Uuid, stopping: CancellationToken) {
-    let mut held = lease::keep(pool.clone(), LEASE.to_owned(), holder, stopping.clone());
+    while !stopping.is_cancelled() {
+        let candidacy = stopping.child_token();
+        let held = lease::keep(pool.clone(), LEASE.to_owned(), holder, candidacy.clone());
+        take_turns(&index, &pool, held.clone(), &candidacy).await;
+        lease::give_away(&candidacy, held, &stopping).await;
+    }
+}
+
+/// Keeps it whenever the lease is `held`, until `stopping`, or until only a newer program can go on.
+async fn take_turns(index: &Arc<dyn Index>, pool: &PgPool, mut held: watch::Receiver<bool>, stopping: &CancellationToken) {
     let is_unsettled = Arc::new(AtomicBool::new(false));
     while matches!(stopping.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
         let stop = stopping.child_token();
         let ledger = indexer::Ledger::Shared(is_unsettled.clone());
-        let worker = indexer::keep(&*index, &pool, &ledger, &stop);
+        let worker = indexer::keep(&**index, pool, &ledger, &stop);
         // Not merely told to stop: what it waits for may take longer than others wait for the lease.
         let is_lost = tokio::select! {
-            () = worker => false,
+            () = worker => return,
             lost = held.wait_for(|held| !*held) => lost.is_ok() && !stopping.is_cancelled(),
         };
         if is_lost && is_unsettled.swap(false, Ordering::SeqCst) {
-            tell(&pool, &stopping).await;
+            tell(pool, stopping).await;
         }
     }
-    // The lease has been given back once nobody speaks of it any more.
-    let _ = timeout(RELEASE_LIMIT, async { while held.changed().await.is_ok() {} }).await;
 }
 
 /// What was under way when the lease was lost may have been written over what the next holder wrote: the index is filled anew.

@@ -13,7 +13,10 @@ use event_store::{
     },
     lease,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,13 +28,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often places are looked at; and while there are partitions that nobody has ever owned.
 const INTERVAL: Duration = Duration::from_millis(250);
 const NEW_INTERVAL: Duration = Duration::from_millis(25);
-/// How long it pauses after a failure, and how long giving the lease back may take.
+/// How long it pauses after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks after the partitions of `projection` as long as `holder` has its lease, until `stop`.
+/// Looks after the partitions of `projection` as long as `holder` has its lease, until `stop`. In front of an event of a newer program it gives the
+/// lease away.
 pub async fn care(store: &EventStore, projection: &Arc<dyn Projection>, settings: &Settings, holder: Uuid, stop: &CancellationToken) {
-    let lease = format!("projection:{}", projection.name());
-    let mut held = lease::keep(store.pool().clone(), lease, holder, stop.clone());
+    while !stop.is_cancelled() {
+        let candidacy = stop.child_token();
+        let lease = format!("projection:{}", projection.name());
+        let held = lease::keep(store.pool().clone(), lease, holder, candidacy.clone());
+        take_turns(store, projection, settings, held.clone(), &candidacy).await;
+        lease::give_away(&candidacy, held, stop).await;
+    }
+}
+
+/// Looks after them whenever the lease is `held`, until `stop`, or until only a newer program can go on.
+async fn take_turns(
+    store: &EventStore,
+    projection: &Arc<dyn Projection>,
+    settings: &Settings,
+    mut held: watch::Receiver<bool>,
+    stop: &CancellationToken,
+) {
     while matches!(stop.run_until_cancelled(held.wait_for(|held| *held)).await, Some(Ok(_))) {
         let watched = async {
             tokio::select! {
@@ -42,12 +61,13 @@ pub async fn care(store: &EventStore, projection: &Arc<dyn Projection>, settings
         if let Some(watched) = stop.run_until_cancelled(watched).await {
             if let Err(error) = watched {
                 tracing::debug!(projection = projection.name(), %error, "partitions are not looked after");
+                if error.is_newer() {
+                    return;
+                }
             }
             let _ = stop.run_until_cancelled(sleep(PAUSE)).await;
         }
     }
-    // The lease has been given back once nobody speaks of it any more.
-    let _ = timeout(PAUSE, async { while held.changed().await.is_ok() {} }).await;
 }
 
 /// Ends where the projection has no places any more.

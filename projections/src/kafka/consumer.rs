@@ -13,6 +13,7 @@ use event_store::{
         places::{self, Layout, Part, Place, Places},
         reader::{Arrival, Arrived, MOST_MESSAGES, Reader},
     },
+    newer,
 };
 use metrics::gauge;
 use tokio::{
@@ -171,6 +172,13 @@ impl Consumer {
 
     /// Takes an event into the next batch; where something is missing before it, that comes first.
     async fn gather(&mut self, event: Arrived) -> Result<(), Error> {
+        if let Err(undecodable) = &event.event
+            && self.owned.get(&event.part).is_some_and(|place| place.position < event.position)
+            && let Some(newer) = newer::first(self.store.pool(), std::slice::from_ref(undecodable)).await?
+        {
+            self.write().await?; // what stands before it
+            return Err(event_store::Error::from(newer).into());
+        }
         let Some(missing) = self.gathered.take(&self.owned, event) else { return Ok(()) };
         tracing::debug!(projection = self.name(), topic = %missing.part.topic, partition = missing.part.partition,
                         up_to = missing.previous_position, "something is missing: it is read from the log");
@@ -326,7 +334,7 @@ mod tests {
 
     fn arrived(partition: i32, previous_position: i64, position: i64) -> Arrived {
         let source = DecodeError::UnknownType("New".into());
-        let event = Undecodable { position, stream: "stock-A".into(), version: 1, event_type: "New".into(), source };
+        let event = Undecodable { position, stream: "stock-A".into(), version: 1, event_type: "New".into(), schema_version: 1, source };
         Arrived { part: part(partition), offset: position * 2, position, previous_position, event: Err(event) }
     }
 

@@ -11,6 +11,7 @@ mod database;
 mod flash_sale_rows;
 mod kafka;
 mod log;
+mod newer;
 mod order_rows;
 mod parking;
 mod rebuilds;

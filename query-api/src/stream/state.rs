@@ -112,7 +112,10 @@ async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i
             break; // Can't be: versions have no gaps.
         }
         for stored in page {
-            let recorded = stored.decode().map_err(event_store::Error::from)?;
+            let recorded = match stored.decode() {
+                Ok(recorded) => recorded,
+                Err(undecodable) => return Err(event_store::newer::told(store.pool(), undecodable).await.into()),
+            };
             (read_up_to, at) = (recorded.version, recorded.recorded_at);
             if let Some(event) = A::own(&recorded.event) {
                 state = A::evolve(state, event, at);

@@ -7,6 +7,7 @@ mod catalogue;
 mod freshness;
 mod history;
 mod orders;
+mod parked;
 mod products;
 mod sales;
 mod shop;

@@ -16,7 +16,7 @@
 mod book;
 mod ledger;
 mod market;
-mod postgres;
+pub mod postgres;
 mod proxy;
 mod rebuild;
 mod stock;

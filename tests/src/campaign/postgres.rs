@@ -52,6 +52,23 @@ impl Postgres {
         postgres
     }
 
+    /// A standby of it that has all that was committed before.
+    pub async fn standby(&self) -> Standby {
+        let directory = self.folder.path().join("standby");
+        let output = Command::new("bash")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/throwaway-postgres.sh"))
+            .args(["standby".as_ref(), directory.as_os_str(), self.directory.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(self.folder.path().join("standby.log")).expect("a log"))
+            .status()
+            .await
+            .expect("bash");
+        assert!(output.success(), "{}", fs::read_to_string(self.folder.path().join("standby.log")).unwrap_or_default());
+        let url = fs::read_to_string(directory.join("url")).expect("the URL of the standby");
+        Standby { url: url.trim().to_owned(), directory }
+    }
+
     pub fn port(&self) -> u16 {
         let address = self.url.rsplit_once(':').and_then(|(_, rest)| rest.split_once('/')).expect("a port in the URL").0;
         address.parse().expect("a port")
@@ -139,6 +156,34 @@ impl Postgres {
     }
 }
 
+/// A server that follows another and may only be read.
+pub struct Standby {
+    url: String,
+    directory: PathBuf,
+}
+
+impl Standby {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        if !stop(&self.directory) {
+            eprintln!("the standby in {} did not stop", self.directory.display());
+        }
+    }
+}
+
+/// Stops what was started in `directory`; whether that went well.
+fn stop(directory: &Path) -> bool {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/throwaway-postgres.sh");
+    let mut command = std::process::Command::new("bash");
+    command.arg(script).arg("stop").arg(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -147,10 +192,7 @@ impl Drop for Postgres {
             eprintln!("the log of Postgres ends:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
         self.free_disk();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../script/throwaway-postgres.sh");
-        let mut command = std::process::Command::new("bash");
-        command.arg(script).arg("stop").arg(&self.directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if !command.status().is_ok_and(|status| status.success()) {
+        if !stop(&self.directory) {
             eprintln!("Postgres in {} did not stop", self.directory.display());
         }
     }

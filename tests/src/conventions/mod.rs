@@ -7,4 +7,5 @@ mod lists;
 mod money;
 mod positions;
 mod refusals;
+mod texts;
 mod values;

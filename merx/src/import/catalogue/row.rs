@@ -7,12 +7,15 @@ use event_schemas::{
     Money,
     ids::{CategoryId, Sku},
     money::parse_amount,
+    text,
 };
 
 use crate::import::{Rejection, rows::Record};
 
 /// The columns that have a meaning of their own; any other is an attribute.
 const KNOWN: [&str; 8] = ["sku", "title", "description", "category", "brand", "price", "currency", "stock"];
+/// The columns whose texts have one line.
+const LINES: [&str; 3] = ["title", "category", "brand"];
 /// The columns that must be there.
 const REQUIRED: [&str; 4] = ["sku", "title", "price", "currency"];
 
@@ -167,11 +170,16 @@ impl Columns {
 }
 
 /// `text`; none where it is empty.
-fn within(column: &str, text: &str, max_chars: usize) -> Result<Option<String>, String> {
-    match text.chars().count() {
+fn within(column: &str, cell: &str, max_chars: usize) -> Result<Option<String>, String> {
+    match cell.chars().count() {
         0 => Ok(None),
         chars if chars > max_chars => Err(format!("{column} is longer than {max_chars} characters")),
-        _ => Ok(Some(text.to_owned())),
+        _ if LINES.contains(&column) && !text::is_line(cell) => {
+            Err(format!("{column} has control characters, a line break or nothing to be seen"))
+        }
+        _ if !text::is_prose(cell) => Err(format!("{column} has control characters")),
+        _ if !cell.chars().any(text::is_visible) => Err(format!("{column} has nothing to be seen")),
+        _ => Ok(Some(cell.to_owned())),
     }
 }
 
@@ -239,6 +247,9 @@ mod tests {
             ("M,Mug,,,,4.50,QQQ,10,", "currency \"QQQ\""),
             ("M,Mug,,,,4.50,GBP,1.5,", "stock \"1.5\""),
             ("M,Mug,,,,4.50,GBP,-1,", "stock \"-1\""),
+            ("M,\u{200b},,,,4.50,GBP,1,", "title has"),
+            ("M,Mu\u{7}g,,,,4.50,GBP,1,", "title has control"),
+            ("M,Mug,Holds \u{1b}[31mtea,,,4.50,GBP,1,", "description has control"),
             ("M,Mug,,茶,,4.50,GBP,1,", "category"),
         ] {
             let told = row(HEADER, fields).unwrap_err();
