@@ -21,8 +21,6 @@ const PAGE: i64 = 1_000;
 /// Which events to print.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    location: Location,
     /// Only what comes after this position.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     after: i64,
@@ -35,8 +33,8 @@ pub struct Options {
 }
 
 /// Prints the events that `options` name.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::to_read(&options.location).await?;
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
+    let database = Database::to_read(location).await?;
     let printed = tokio::select! {
         printed = print(&database, &options) => printed,
         _ = tokio::signal::ctrl_c() => Ok(()),

@@ -23,36 +23,37 @@ pub struct Options {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Source {
-    /// Half a year of a real shop's invoices: CSV or .csv.xz in the form of UCI's Online Retail data set.
+    /// Half a year of a real shop's invoices: CSV in the form of UCI's Online Retail data set, packed (.xz, .gz) or not.
     OnlineRetail {
         /// The file.
         file: PathBuf,
         /// Receive so many units of each product, so that it can be sold.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
         stock: Option<u32>,
-        #[command(flatten)]
-        location: Location,
     },
-    /// Products: CSV with sku,title,description,category,brand,price,currency,stock; further columns become attributes.
+    /// Products: CSV with sku,title,description,category,brand,price,currency,stock, packed (.xz, .gz) or not; further columns become attributes.
+    /// `stock` is what is on hand afterwards.
     Catalogue {
         /// The file.
         file: PathBuf,
-        #[command(flatten)]
-        location: Location,
+        /// What separates its fields, or `tab`; by default what its first line has most of: a comma, a semicolon, a tab or `|`.
+        #[arg(long, value_name = "CHARACTER", value_parser = separator)]
+        delimiter: Option<char>,
     },
 }
 
-impl Source {
-    fn location(&self) -> &Location {
-        match self {
-            Self::OnlineRetail { location, .. } | Self::Catalogue { location, .. } => location,
-        }
+fn separator(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (text, chars.next(), chars.next()) {
+        ("tab" | "\\t", ..) => Ok('\t'),
+        (_, Some(char), None) if !matches!(char, '"' | '\r' | '\n') => Ok(char),
+        _ => Err("one character that is no quote, or tab".to_owned()),
     }
 }
 
-/// Imports what `options` name and waits until the read models show it.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::open(options.source.location()).await?;
+/// Imports what `options` name and waits until the read models show it. What could not be imported is an error, after the rest was done.
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(location).await?;
     let imported = import(&database, &options.source).await;
     database.close().await;
     imported
@@ -65,10 +66,13 @@ async fn import(database: &Database, source: &Source) -> Result<(), Box<dyn Erro
     crate::serve::start_roles(&[Role::Projector], &shop, Uuid::now_v7(), None, &stopping, &mut projectors);
     let bar = progress::bar();
     let imported = match source {
-        Source::OnlineRetail { file, stock, .. } => {
-            online_retail::run(&shop.store, file, online_retail::Options { stock: *stock }, &bar).await.map(|summary| summary.to_string())
+        Source::OnlineRetail { file, stock } => {
+            let options = online_retail::Options { stock: *stock };
+            online_retail::run(&shop.store, file, options, &bar).await.map(|summary| (summary.to_string(), summary.rejected))
         }
-        Source::Catalogue { file, .. } => catalogue::run(&shop.store, file, &bar).await.map(|summary| summary.to_string()),
+        Source::Catalogue { file, delimiter } => {
+            catalogue::run(&shop.store, file, *delimiter, &bar).await.map(|summary| (summary.to_string(), summary.rejected))
+        }
     };
     bar.finish_and_clear();
     let caught_up = match &imported {
@@ -77,8 +81,10 @@ async fn import(database: &Database, source: &Source) -> Result<(), Box<dyn Erro
     };
     stopping.cancel();
     while projectors.join_next().await.is_some() {}
-    println!("{}", imported?);
-    caught_up
+    let (summary, rejected) = imported?;
+    println!("{summary}");
+    caught_up?;
+    if rejected.is_none() { Ok(()) } else { Err(rejected.left_out().into()) }
 }
 
 /// Waits until every read model has come to where the log ends now.

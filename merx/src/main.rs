@@ -25,18 +25,20 @@ pub const VERSION: &str =
 #[derive(Debug, Parser)]
 #[command(name = "merx", version, about)]
 struct Arguments {
+    #[command(flatten)]
+    location: Location,
     #[command(subcommand)]
     command: Command,
 }
 
-/// Where the shop's log is: a database server's, or a private one under the data directory.
+/// Where the shop's log is: a database server's, or a private one under the data directory. Taken at any place of the command line.
 #[derive(Debug, Clone, clap::Args)]
 struct Location {
     /// The folder of the private Postgres cluster, where DATABASE_URL is not set.
-    #[arg(long, env = "MERX_DATA_DIR", default_value = ".merx")]
+    #[arg(long, env = "MERX_DATA_DIR", default_value = ".merx", global = true)]
     data_dir: PathBuf,
     /// The database of a Postgres server of one's own.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
     database_url: Option<String>,
 }
 
@@ -53,7 +55,7 @@ enum Command {
     /// Print the log, one JSON event a line.
     Events(events::Options),
     /// Read the whole log and say whether it is whole: no gaps, every hash right, no checkpoint beyond its end.
-    Verify(verify::Options),
+    Verify,
 }
 
 fn main() -> ExitCode {
@@ -63,14 +65,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
+    let location = &arguments.location;
     let outcome = runtime.block_on(async {
         match arguments.command {
-            Command::Serve(options) => serve::run(options).await.map_err(|error| failed(&error)),
-            Command::Import(options) => import_command::run(options).await.map_err(|error| failed(&*error)),
-            Command::Projections(options) => projections_command::run(options).await.map_err(|error| failed(&*error)),
-            Command::Publish(options) => publish_command::run(options).await.map_err(|error| failed(&*error)),
-            Command::Events(options) => events::run(options).await.map_err(|error| failed(&*error)),
-            Command::Verify(options) => verify::run(options).await.map_err(|error| failed(&*error)),
+            Command::Serve(options) => serve::run(location, options).await.map_err(|error| failed(&error)),
+            Command::Import(options) => import_command::run(location, options).await.map_err(|error| failed(&*error)),
+            Command::Projections(options) => projections_command::run(location, options).await.map_err(|error| failed(&*error)),
+            Command::Publish(options) => publish_command::run(location, options).await.map_err(|error| failed(&*error)),
+            Command::Events(options) => events::run(location, options).await.map_err(|error| failed(&*error)),
+            Command::Verify => verify::run(location).await.map_err(|error| failed(&*error)),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
@@ -91,5 +94,48 @@ fn log_to_stderr() {
         registry.with(layer.json()).init();
     } else {
         registry.with(layer.with_target(false)).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_directory_is_taken_at_any_place_of_every_command() {
+        for line in [
+            "serve",
+            "serve --role query-api",
+            "import catalogue FILE",
+            "import catalogue FILE --delimiter ;",
+            "import online-retail FILE",
+            "import online-retail --stock 5 FILE",
+            "projections",
+            "projections list",
+            "projections rebuild NAME",
+            "projections retry NAME STREAM",
+            "projections skip NAME STREAM",
+            "publish --from 1",
+            "events",
+            "events --after 5",
+            "verify",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let mut places = 0;
+            for place in 0..=words.len() {
+                // What belongs to an option must follow it.
+                if place > 0 && words[place - 1].starts_with("--") {
+                    continue;
+                }
+                let (before, after) = words.split_at(place);
+                let told =
+                    [&["merx"], before, &["--data-dir", "/elsewhere", "--database-url", "postgres://nobody@nowhere/x"], after].concat();
+                let arguments = Arguments::try_parse_from(&told).unwrap_or_else(|error| panic!("{told:?}: {error}"));
+                assert_eq!(arguments.location.data_dir, PathBuf::from("/elsewhere"), "{told:?}");
+                assert_eq!(arguments.location.database_url.as_deref(), Some("postgres://nobody@nowhere/x"), "{told:?}");
+                places += 1;
+            }
+            assert!(places >= 2, "{line}");
+        }
     }
 }

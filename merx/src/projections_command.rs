@@ -20,8 +20,6 @@ const MOST_PARKED: i64 = 1_000;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    location: Location,
-    #[command(flatten)]
     search: search::Options,
     #[command(subcommand)]
     action: Option<Action>,
@@ -53,11 +51,11 @@ enum Action {
 }
 
 /// Does what `options` say.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
     let action = options.action.unwrap_or(Action::List);
     let database = match action {
-        Action::List => Database::to_read(&options.location).await?,
-        _ => Database::existing(&options.location).await?,
+        Action::List => Database::to_read(location).await?,
+        _ => Database::existing(location).await?,
     };
     let done = act(&database, &options.search, action).await;
     database.close().await;

@@ -9,16 +9,14 @@ use crate::{Location, database::Database};
 /// What to send again.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    #[command(flatten)]
-    location: Location,
     /// The first event to send again; 1 is the whole log.
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
     from: i64,
 }
 
 /// Has the publisher begin again where `options` say. Running servers need not be stopped.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::existing(&options.location).await?;
+pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
+    let database = Database::existing(location).await?;
     let told = publisher::send_again(&database.pool, options.from).await;
     database.close().await;
     let events = told?;

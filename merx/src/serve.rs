@@ -4,7 +4,7 @@ mod connections;
 mod operations;
 mod roles;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::{Router, middleware};
 use command_api::{Settings, Shop, idempotency};
@@ -42,8 +42,6 @@ pub struct Options {
     /// The address to listen on.
     #[arg(long, env = "MERX_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    #[command(flatten)]
-    location: Location,
     /// What this process does of a server's work; all of it by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     role: Vec<Role>,
@@ -102,24 +100,24 @@ pub enum Error {
 }
 
 /// Serves until SIGTERM or SIGINT, then lets what is under way finish.
-pub async fn run(options: Options) -> Result<(), Error> {
+pub async fn run(location: &Location, options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let kafka = options.kafka.settings()?.map(Kafka::new);
     let roles = Role::of(&options.role, kafka.is_some());
     if roles.contains(&Role::Publisher) && kafka.is_none() {
         return Err(Error::NoKafka);
     }
-    let _lock = match options.location.database_url {
+    let _lock = match location.database_url {
         Some(_) => None,
-        None => Some(postgres::lock(&options.location.data_dir)?),
+        None => Some(postgres::lock(&location.data_dir)?),
     };
     let address = options.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let database = tokio::select! {
-        database = Database::open(&options.location) => database?,
+        database = Database::open(location) => database?,
         () = signals.received() => return Ok(()),
     };
-    let work = Work { roles, kafka };
+    let work = Work { roles, kafka, data_dir: location.data_dir.clone() };
     let served = serve(&options, &work, listener, &database, &mut signals).await;
     database.close().await;
     served
@@ -129,15 +127,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
 struct Work {
     roles: Vec<Role>,
     kafka: Option<Kafka>,
+    data_dir: PathBuf,
 }
 
 async fn serve(options: &Options, work: &Work, listener: TcpListener, database: &Database, signals: &mut Signals) -> Result<(), Error> {
-    let Work { roles, kafka } = work;
+    let Work { roles, kafka, data_dir } = work;
     let store = database.log().await?;
     let reads = read_pool(&database.pool).await?;
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
-    let search = Search::open(&options.search, &options.location.data_dir, roles)?;
+    let search = Search::open(&options.search, data_dir, roles)?;
     let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index));
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
     let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);

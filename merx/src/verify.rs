@@ -6,16 +6,9 @@ use event_store::verify::{Finding, Progress, Whole};
 
 use crate::{Location, database::Database, import::progress};
 
-/// Which log to read.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Options {
-    #[command(flatten)]
-    location: Location,
-}
-
-/// Reads the whole log that `options` name and says whether it is whole, or else what is wrong first.
-pub async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let database = Database::to_read(&options.location).await?;
+/// Reads the whole log at `location` and says whether it is whole, or else what is wrong first.
+pub async fn run(location: &Location) -> Result<(), Box<dyn Error>> {
+    let database = Database::to_read(location).await?;
     let verified = tokio::select! {
         verified = verify(&database) => verified,
         _ = tokio::signal::ctrl_c() => Err("interrupted before the end: nothing is known of the log".into()),

@@ -186,6 +186,96 @@ async fn a_damaged_file_is_refused_whole() {
     assert_eq!(head(&shop).await, before);
 }
 
+const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
+
+fn written(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let file = folder.path().join(name);
+    fs::write(&file, bytes).expect("a file");
+    file
+}
+
+#[tokio::test]
+async fn rows_that_are_left_out_make_the_exit_code_1_after_the_rest_is_done() {
+    let Some(shop) = Shop::open().await else { return };
+    let folder = TempDir::new().expect("a folder");
+    let text = "sku,title,price,currency\nGOOD-1,Mug,4.50,GBP\nBAD,Mug,4 50,GBP\nGOOD-2,Cup,4.50,GBP\n";
+    let output = run(&shop, "catalogue", &written(&folder, "some.csv", text.as_bytes()), &[]);
+    let (told, error) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(output.status.code(), Some(1), "{told}{error}");
+    assert!(told.contains("line 3: price") && error.contains("merx: 1 rows were left out"), "{told}{error}");
+    for sku in ["GOOD-1", "GOOD-2"] {
+        shop.get(&format!("/v1/products/{sku}")).await.expect(200);
+    }
+    let rows = format!("{HEADER}\n1,21212,Cake cases,1,2011-02-01 11:19:00,2,,UK\n1,21212,Cake cases,-3,2011-02-01 11:19:00,2,,UK\n");
+    let output = run(&shop, "online-retail", &written(&folder, "history.csv", rows.as_bytes()), &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(shop.get("/v1/sales?by=product").await.expect(200).items().len(), 1);
+}
+
+#[tokio::test]
+async fn invoices_that_adjust_accounts_count_in_net_only() {
+    let Some(shop) = Shop::open().await else { return };
+    let folder = TempDir::new().expect("a folder");
+    let rows = "1,21212,Cake cases,2,2011-08-12 14:50:00,5,7.0,United Kingdom\n\
+                A563185,B,Adjust bad debt,1,2011-08-12 14:50:00,11062.06,,United Kingdom\n\
+                A563186,B,Adjust bad debt,1,2011-08-12 14:51:00,-11062.06,,United Kingdom\n\
+                A563187,B,Adjust bad debt,1,2011-08-12 14:52:00,-3.50,,United Kingdom\n\
+                C2,21212,Cake cases,-1,2011-08-12 15:00:00,5,7.0,United Kingdom\n";
+    let told = import(&shop, "online-retail", &written(&folder, "adjusted.csv", format!("{HEADER}\n{rows}").as_bytes()), &[]);
+    assert!(told.contains("orders: 1 new") && told.contains("adjustments of accounts: 3 new"), "{told}");
+    assert!(told.contains("gross 10, returned -5, net 1.50"), "{told}");
+    for by in ["month", "country", "product", "category"] {
+        let total = shop.get(&format!("/v1/sales?by={by}")).await.expect(200)["total"].clone();
+        assert_eq!(
+            (&total["orders"], &total["units"], sums(&total)),
+            (&json!(1), &json!(2), ["10", "-5", "1.5"].map(|n| n.parse().unwrap())),
+            "{by}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_stock_of_a_catalogue_is_what_is_on_hand_afterwards() {
+    let Some(shop) = Shop::open().await else { return };
+    let folder = TempDir::new().expect("a folder");
+    let catalogue = |units: u32| format!("SKU;Title;Price;Currency;Stock\nCOUNTED;Mug;4.50;GBP;{units}\n");
+    let file = |units| written(&folder, &format!("{units}.csv"), catalogue(units).as_bytes());
+    for (units, on_hand) in [(10, 10), (10, 10), (4, 4), (10, 10)] {
+        import(&shop, "catalogue", &file(units), &[]);
+        stock_becomes(&shop, "COUNTED", on_hand, 0).await;
+    }
+    confirmed(&shop, &[("COUNTED", 3)]).await;
+    stock_becomes(&shop, "COUNTED", 7, 0).await;
+    import(&shop, "catalogue", &file(10), &["--delimiter", ";"]);
+    stock_becomes(&shop, "COUNTED", 10, 0).await;
+    let before = head(&shop).await;
+    import(&shop, "catalogue", &file(10), &[]);
+    assert_eq!(head(&shop).await, before, "the same file again changed something");
+}
+
+#[tokio::test]
+async fn files_of_other_programs_are_read_or_told_what_is_wrong_with_them() {
+    let Some(shop) = Shop::open().await else { return };
+    let folder = TempDir::new().expect("a folder");
+    let text = |sku: &str| format!("sku;title;category;price;currency\n{sku};Küchenmesser;Küche;4.50;GBP\n");
+    let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let files = [
+        ("OLD-MAC", text("OLD-MAC").replace('\n', "\r").into_bytes()),
+        ("WINDOWS", [&b"\xff\xfe"[..], &utf_16(&text("WINDOWS").replace('\n', "\r\n"))].concat()),
+        ("UPPER", text("UPPER").replace("sku;title", "SKU;TITLE").into_bytes()),
+    ];
+    for (sku, bytes) in files {
+        import(&shop, "catalogue", &written(&folder, &format!("{sku}.csv"), &bytes), &[]);
+        let product = shop.get(&format!("/v1/products/{sku}")).await.expect(200);
+        assert_eq!((&product["title"], &product["category"]), (&json!("Küchenmesser"), &json!("kuche")), "{product}");
+    }
+    let before = head(&shop).await;
+    let output = run(&shop, "catalogue", &written(&folder, "book.csv", b"PK\x03\x04\x14\0\x06\0[Content_Types].xml"), &[]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("workbook (.xlsx") && told.contains("CSV UTF-8"), "{told}");
+    assert_eq!(head(&shop).await, before);
+}
+
 /// Month, gross and net.
 const MONTHS: [(&str, &str, &str); 6] = [
     ("2010-12", "823746.14", "748957.02"),

@@ -22,6 +22,10 @@ pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result
             Ok(vec![StockReceived { quantity: *quantity, reference: reference.clone() }.into()])
         }
         Command::Adjust { quantity, reason } => adjust(state, *quantity, reason, now),
+        Command::Count { on_hand, reason } => match i64::from(*on_hand) - state.on_hand() {
+            0 => Ok(Vec::new()),
+            difference => adjust(state, difference, reason, now),
+        },
         Command::Reserve { .. } => reserve(state, command, now),
         Command::Commit { order } => state
             .reservation(*order)

@@ -131,6 +131,13 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// So many units are on hand, as somebody counted: what differs from that is adjusted.
+    Count {
+        /// How many.
+        on_hand: u32,
+        /// Why, as the adjustment says it.
+        reason: String,
+    },
     /// Hold units for an order. Once for each order: the same again changes nothing.
     Reserve {
         /// The order.

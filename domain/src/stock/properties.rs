@@ -25,6 +25,7 @@ fn command(now: i64) -> impl Strategy<Value = Command> {
     prop_oneof![
         3 => (0..20_u32).prop_map(|quantity| Command::Receive { quantity, reference: String::new() }),
         1 => (-10..10_i64).prop_map(|quantity| Command::Adjust { quantity, reason: String::new() }),
+        1 => (0..20_u32).prop_map(|on_hand| Command::Count { on_hand, reason: String::new() }),
         6 => (order(), 1..5_u32, 0..30_i64, customer(), option::of(sale())).prop_map(move |(order, quantity, hold, customer, sale)| {
             Command::Reserve { order, quantity, until: t(now + hold), customer, sale }
         }),

@@ -73,6 +73,21 @@ fn receive(quantity: u32) -> Command {
     Command::Receive { quantity, reference: "PO-1".to_owned() }
 }
 
+fn count(on_hand: u32) -> Command {
+    Command::Count { on_hand, reason: "counted".to_owned() }
+}
+
+#[test]
+fn a_count_is_what_is_on_hand_afterwards() {
+    given::<Stock>([]).when(count(5)).then([adjusted(5)]);
+    given::<Stock>([received(10)]).when(count(12)).then([adjusted(2)]);
+    given::<Stock>([received(10)]).when(count(10)).then_nothing();
+    given::<Stock>([received(10), reserved(1, 4, None)]).when(count(4)).then([adjusted(-6)]);
+    given::<Stock>([received(10), reserved(1, 4, None)])
+        .when(count(3))
+        .then_refused(Refusal::InsufficientStock { requested: 7, available: 6 });
+}
+
 #[test]
 fn units_come_in() {
     given::<Stock>([]).when(receive(10)).then([received(10)]);

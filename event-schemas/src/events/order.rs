@@ -345,6 +345,22 @@ pub struct OrderImported {
     pub total: Decimal,
 }
 
+impl OrderImported {
+    /// Whether it adjusts accounts (a bad debt is written off) and sells nothing: it counts in what is left in the end, and not among orders,
+    /// units or what they came to.
+    #[must_use]
+    pub fn is_adjustment(&self) -> bool {
+        adjusts_accounts(&self.invoice)
+    }
+}
+
+/// Whether the invoice of this number adjusts accounts: sales have numbers, and what begins with a letter is none. Returns, whose numbers begin
+/// with a letter too, are no [`OrderImported`].
+#[must_use]
+pub fn adjusts_accounts(invoice: &str) -> bool {
+    invoice.chars().next().is_some_and(char::is_alphabetic)
+}
+
 /// A return of another shop's history; the source does not say of which invoice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderReturnImported {

@@ -38,6 +38,14 @@ pub enum Error {
         /// What was named.
         file: String,
     },
+    /// It is no CSV file, nor one that is packed in a way that is read here.
+    #[error("{file} {reason}. Nothing was imported")]
+    Foreign {
+        /// The file.
+        file: String,
+        /// What it is instead, and what to do about it.
+        reason: &'static str,
+    },
     /// Its first line is not what the importer reads.
     #[error("{file}: {reason}. Nothing was imported")]
     Header {
@@ -45,6 +53,14 @@ pub enum Error {
         file: String,
         /// What is wrong, and what is expected.
         reason: String,
+    },
+    /// It names more categories than a shop has.
+    #[error("{file} names more than {most} categories: is the column of categories the right one? Nothing was imported")]
+    TooManyCategories {
+        /// The file.
+        file: String,
+        /// The most there may be.
+        most: usize,
     },
     /// It can't be read to its end.
     #[error("{file}, line {line}: {damage}. Nothing of this run was imported; import the mended file")]
@@ -74,7 +90,7 @@ impl Error {
     /// What the same error means at the second reading.
     fn at_second_reading(self) -> Self {
         match self {
-            Self::Damaged { file, .. } | Self::Header { file, .. } => Self::ChangedMeanwhile { file },
+            Self::Damaged { file, .. } | Self::Header { file, .. } | Self::Foreign { file, .. } => Self::ChangedMeanwhile { file },
             other => other,
         }
     }

@@ -55,6 +55,19 @@ impl Rejections {
         self.listed.truncate(MAX_LISTED);
     }
 
+    /// Whether everything fits.
+    pub fn is_none(&self) -> bool {
+        self.rows == 0 && self.listed.is_empty()
+    }
+
+    /// What to tell whoever asked for the import, and may not read the list.
+    pub fn left_out(&self) -> String {
+        match self.rows {
+            0 => "some products were left as they were, for the reasons above: mend them and import the file again".to_owned(),
+            rows => format!("{rows} rows were left out, for the reasons above: mend them and import the file again"),
+        }
+    }
+
     /// The first ones, by line.
     #[cfg(test)]
     pub fn listed(&self) -> &[Rejection] {
@@ -65,7 +78,7 @@ impl Rejections {
 impl fmt::Display for Rejections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rows that fit nowhere: {}", self.rows)?;
-        if self.rows == 0 && self.listed.is_empty() {
+        if self.is_none() {
             return Ok(());
         }
         write!(f, ", amounting to {}", self.amount)?;

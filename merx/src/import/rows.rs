@@ -1,12 +1,19 @@
 //! Rows of a CSV file (RFC 4180), strictly.
 //!
+//! Lines end with LF, CR LF, or CR, as the first one does. Fields are separated by what the first line has most of: a comma, a semicolon, a tab
+//! or `|`, unless the separator is given.
+//!
 //! Readers at large are lenient: to them a quote that is never closed makes one field of all the rest of the file, and a file that ends
 //! in the middle of a row is fine. Here both are damage, told with the line, and a row is never greater than [`MAX_ROW_BYTES`].
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
+
+use super::source::NotUtf16;
 
 /// The most bytes of a row.
-pub const MAX_ROW_BYTES: u64 = 1 << 20;
+pub const MAX_ROW_BYTES: usize = 1 << 20;
+/// What may separate fields where nobody says what does; of two that are as frequent the first one does.
+const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
 /// Why a file can't be read on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +30,9 @@ pub enum Damage {
     /// Not UTF-8.
     #[error("this line is not UTF-8: convert the file, as with `iconv -f latin1 -t utf-8`")]
     NotUtf8,
+    /// Not UTF-16, although it began so.
+    #[error("the file is UTF-16 up to this line and goes on with bytes that are not: get it whole, or save it as UTF-8")]
+    NotUtf16,
     /// Longer than any row.
     #[error("a row is longer than {MAX_ROW_BYTES} bytes: a quote is not closed, or this is no CSV file")]
     TooLong,
@@ -36,6 +46,9 @@ pub enum Damage {
 
 impl From<io::Error> for Damage {
     fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<NotUtf16>()) {
+            return Self::NotUtf16;
+        }
         // The operating system's errors have a number; the decompressor's don't.
         if error.raw_os_error().is_some() { Self::Unreadable(error.to_string()) } else { Self::Compressed(error.to_string()) }
     }
@@ -60,6 +73,10 @@ pub struct Rows<R> {
     bytes: Vec<u8>,
     /// How many fields the first row had.
     width: Option<usize>,
+    /// What separates fields, once it is known.
+    separator: Option<char>,
+    /// The byte that lines end with, once it is known.
+    line_end: Option<u8>,
 }
 
 /// Where in a row the reading is.
@@ -73,9 +90,9 @@ enum Place {
 }
 
 impl<R: BufRead> Rows<R> {
-    /// The rows of `reader`.
-    pub fn new(reader: R) -> Self {
-        Self { reader, line: 0, bytes: Vec::new(), width: None }
+    /// The rows of `reader`, whose fields `separator` separates; by default what the first line says.
+    pub fn new(reader: R, separator: Option<char>) -> Self {
+        Self { reader, line: 0, bytes: Vec::new(), width: None, separator, line_end: None }
     }
 
     /// The next row; `None` at the end. Errors come with the line that they are about.
@@ -92,12 +109,13 @@ impl<R: BufRead> Rows<R> {
         let mut room = MAX_ROW_BYTES;
         loop {
             let text = str::from_utf8(&self.bytes).map_err(|_| (self.line, Damage::NotUtf8))?;
-            row.take(text).map_err(|damage| (line, damage))?;
+            let separator = *self.separator.get_or_insert_with(|| separator_of(text));
+            row.take(text, separator).map_err(|damage| (line, damage))?;
             if row.place != Place::Quoted {
                 break;
             }
             row.field.push('\n');
-            room = room.saturating_sub(self.bytes.len() as u64 + 1);
+            room = room.saturating_sub(self.bytes.len() + 1);
             is_terminated = self.read_line(room).map_err(|damage| (line, damage))?.ok_or((line, Damage::Unclosed))?;
         }
         row.fields.push(row.field);
@@ -108,28 +126,75 @@ impl<R: BufRead> Rows<R> {
         Ok(Some(Record { line, fields: row.fields, is_terminated }))
     }
 
-    /// Reads a line without its break, and says whether it had one; `None` at the end of the file.
-    fn read_line(&mut self, limit: u64) -> Result<Option<bool>, Damage> {
+    /// Reads a line without its end, and says whether it had one; `None` at the end of the file.
+    fn read_line(&mut self, limit: usize) -> Result<Option<bool>, Damage> {
         self.bytes.clear();
-        let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.bytes)?;
-        if read == 0 {
-            return if limit == 0 { Err(Damage::TooLong) } else { Ok(None) };
+        let read = match self.line_end {
+            Some(line_end) => self.read_until(&[line_end], limit),
+            None => self.read_first_line(limit),
+        };
+        // Anything else is about what comes after the last line that was read.
+        self.line += u64::from(read == Err(Damage::TooLong));
+        let end = read?;
+        if end.is_none() && self.bytes.is_empty() {
+            return Ok(None);
         }
         self.line += 1;
-        let is_terminated = self.bytes.last() == Some(&b'\n');
-        if is_terminated {
+        if end == Some(b'\n') && self.bytes.last() == Some(&b'\r') {
             self.bytes.pop();
-            if self.bytes.last() == Some(&b'\r') {
-                self.bytes.pop();
-            }
-        } else if read as u64 == limit {
-            return Err(Damage::TooLong);
         }
         if self.line == 1 && self.bytes.starts_with(b"\xef\xbb\xbf") {
             self.bytes.drain(..3);
         }
-        Ok(Some(is_terminated))
+        Ok(Some(end.is_some()))
     }
+
+    /// Reads the first line, and remembers what ended it: a CR counts where no LF follows it.
+    fn read_first_line(&mut self, limit: usize) -> Result<Option<u8>, Damage> {
+        let end = self.read_until(b"\r\n", limit)?;
+        self.line_end = end;
+        if end == Some(b'\r') && self.reader.fill_buf()?.first() == Some(&b'\n') {
+            self.reader.consume(1);
+            self.line_end = Some(b'\n');
+        }
+        Ok(end)
+    }
+
+    /// Reads on to one of `ends`, and says which it was; none at the end of the file.
+    fn read_until(&mut self, ends: &[u8], limit: usize) -> Result<Option<u8>, Damage> {
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let found = buffer.iter().position(|byte| ends.contains(byte));
+            let (read, end) = found.map_or((buffer.len(), None), |at| (at, Some(buffer[at])));
+            let is_at_end = buffer.is_empty();
+            self.bytes.extend_from_slice(&buffer[..read]);
+            self.reader.consume(read + usize::from(end.is_some()));
+            if self.bytes.len() > limit {
+                return Err(Damage::TooLong);
+            }
+            if is_at_end || end.is_some() {
+                return Ok(end);
+            }
+        }
+    }
+}
+
+/// What the first line has most of outside quotes.
+fn separator_of(header: &str) -> char {
+    let mut is_quoted = false;
+    let mut counts = [0; SEPARATORS.len()];
+    for char in header.chars() {
+        is_quoted ^= char == '"';
+        if let Some(at) = SEPARATORS.iter().position(|separator| *separator == char && !is_quoted) {
+            counts[at] += 1;
+        }
+    }
+    let most = counts.iter().max().copied().unwrap_or(0);
+    SEPARATORS.into_iter().zip(counts).find(|(_, count)| *count == most).map_or(',', |(separator, _)| separator)
 }
 
 /// A row as far as it was read.
@@ -140,11 +205,11 @@ struct Row {
 }
 
 impl Row {
-    fn take(&mut self, text: &str) -> Result<(), Damage> {
+    fn take(&mut self, text: &str, separator: char) -> Result<(), Damage> {
         for char in text.chars() {
             self.place = match (self.place, char) {
                 (Place::FieldStart, '"') => Place::Quoted,
-                (Place::FieldStart | Place::Plain | Place::Closed, ',') => {
+                (Place::FieldStart | Place::Plain | Place::Closed, char) if char == separator => {
                     self.fields.push(std::mem::take(&mut self.field));
                     Place::FieldStart
                 }
@@ -172,7 +237,7 @@ mod tests {
     type Read = (u64, Vec<String>);
 
     fn all(bytes: &[u8]) -> Result<Vec<Read>, (u64, Damage)> {
-        let mut rows = Rows::new(bytes);
+        let mut rows = Rows::new(bytes, None);
         let mut read = Vec::new();
         while let Some(record) = rows.next()? {
             read.push((record.line, record.fields));
@@ -190,6 +255,32 @@ mod tests {
         let expected =
             [(1, fields(&["a", "b"])), (3, fields(&["x, \"y\"", "1\n2"])), (5, fields(&["5\" plate", ""])), (6, fields(&["", ""]))];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn lines_end_as_the_first_one_does() {
+        let expected = [(1, fields(&["a", "b"])), (2, fields(&["1", "x\ny"])), (4, fields(&["3", "4"]))];
+        for text in ["a,b\n1,\"x\ny\"\n3,4\n", "a,b\r\n1,\"x\r\ny\"\r\n3,4\r\n", "a,b\r1,\"x\ry\"\r3,4\r", "a,b\r1,\"x\ry\"\r3,4"] {
+            assert_eq!(all(text.as_bytes()).unwrap(), expected, "{text:?}");
+        }
+        assert_eq!(all(b"a,b\n1,x\ry\n").unwrap()[1].1, fields(&["1", "x\ry"]), "a CR in a file of other lines is text");
+        assert_eq!(all(b"a,b\r1,2\r3"), Err((3, Damage::CutOff)));
+        assert_eq!(all(b"a,b\r").unwrap(), [(1, fields(&["a", "b"]))]);
+    }
+
+    #[test]
+    fn fields_are_separated_by_what_the_first_line_has_most_of() {
+        for (text, expected) in [
+            ("a;b;c\n1;2,5;3\n", ["1", "2,5", "3"]),
+            ("a\tb\tc\n1\t2,5\t3\n", ["1", "2,5", "3"]),
+            ("a|b|c\n1|2;5|3\n", ["1", "2;5", "3"]),
+            ("a,b;,c\n1,2;5,3\n", ["1", "2;5", "3"]),
+            ("\"a;x;y;z\",b,c\n1,2;5,3\n", ["1", "2;5", "3"]),
+        ] {
+            assert_eq!(all(text.as_bytes()).unwrap()[1].1, expected, "{text:?}");
+        }
+        let mut given = Rows::new(&b"a;b,c,d\n"[..], Some(';'));
+        assert_eq!(given.next().unwrap().unwrap().fields, ["a", "b,c,d"]);
     }
 
     #[test]

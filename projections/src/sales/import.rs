@@ -8,14 +8,15 @@ use super::{
     tally::{Amounts, Place, Tally},
 };
 
-/// An invoice: what was sold at a price is gross; corrections, gifts and discounts are in net only.
+/// An invoice: what was sold at a price is gross; corrections, gifts and discounts are in net only, and all of an invoice that adjusts accounts.
 pub fn invoice(event: &OrderImported, tally: &mut Tally) -> Option<()> {
     let place = Place { day: event.placed_at.utc().date_naive(), currency: event.currency, country: &event.country };
     let mut products = Sold::new();
     for line in &event.lines {
-        let (units, gross) = if is_sale(line) { (line.quantity, line.line_total) } else { (0, Decimal::ZERO) };
+        let is_sale = is_sale(line) && !event.is_adjustment();
+        let (units, gross) = if is_sale { (line.quantity, line.line_total) } else { (0, Decimal::ZERO) };
         tally.line(&place, &line.code, "", &Amounts { units, gross, returned: Decimal::ZERO, net: line.line_total })?;
-        if is_sale(line) {
+        if is_sale {
             products.insert(&line.code);
         }
     }

@@ -30,7 +30,7 @@ impl Projection for Sales {
     }
 
     fn version(&self) -> i32 {
-        1
+        2 // since imported invoices that adjust accounts count in net only
     }
 
     fn tables(&self) -> &'static [&'static str] {

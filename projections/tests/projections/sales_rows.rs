@@ -110,3 +110,18 @@ async fn imported_invoices_count_as_they_were_charged() {
     );
     assert_eq!(cells(&database, "category").await[0], json!(["2010-12-01", "", 1, 3, "2.502", "0", "-1.748"]));
 }
+
+#[tokio::test]
+async fn an_invoice_that_adjusts_accounts_counts_in_net_only() {
+    let Some(database) = Database::create().await else { return };
+    let mut log = Log::default();
+    for (number, invoice, amount) in [(1, "A563185", "11062.06"), (2, "A563186", "-11062.07"), (3, "536365", "1.00")] {
+        let mut imported = imported("placed_at", "2011-08-12T14:50:00Z", "United Kingdom", &[("B", 1, amount, amount)], amount);
+        imported["invoice"] = json!(invoice);
+        log.add(&order(number), "OrderImported", &imported);
+    }
+    database.apply("sales", &log.events, 10).await;
+    for (key, name) in [("country", "United Kingdom"), ("product", "B"), ("category", "")] {
+        assert_eq!(cells(&database, key).await, [json!(["2011-08-12", name, 1, 1, "1.00", "0", "0.99"])]);
+    }
+}

@@ -1,19 +1,15 @@
 //! A catalogue: `sku,title,description,category,brand,price,currency,stock`; further columns become attributes.
 //!
-//! The file says how a product is to be: one that is there and different is changed. Categories that are unknown are created. The units
-//! of a row are received once for each SKU and quantity, so importing a file again receives nothing, and a row whose `stock` was
-//! edited receives the units it has now.
+//! The file says how a product is to be: one that is there and different is changed. Categories that are unknown are created. `stock` is what is
+//! on hand afterwards: an adjustment makes up the difference, and where the cell is empty nothing is said of it.
 
+mod categories;
 mod row;
 mod writing;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    path::Path,
-};
+use std::{collections::HashMap, fmt, path::Path};
 
-use event_schemas::ids::{CategoryId, Sku};
+use event_schemas::ids::Sku;
 use event_store::EventStore;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
@@ -24,6 +20,7 @@ use super::{
     run::{IN_FLIGHT, Run},
     source::Source,
 };
+use categories::{MAX_CATEGORIES, Names};
 use row::{Columns, Row, Said};
 use writing::Writer;
 
@@ -48,18 +45,18 @@ pub struct Summary {
     pub categories: Tally,
     /// Products.
     pub products: Products,
-    /// Products that units were received of.
-    pub received: Tally,
+    /// Products whose units on hand are said: adjusted now, or as many already.
+    pub counted: Tally,
     /// The rows that make no product.
     pub rejected: Rejections,
 }
 
-/// Imports `file`, CSV or xz-compressed CSV.
+/// Imports `file`, CSV, packed or not, whose fields `separator` separates; by default what its first line says.
 ///
 /// # Errors
 /// The file is damaged (then nothing was changed), or the log does not take an event.
-pub async fn run(store: &EventStore, file: &Path, progress: &ProgressBar) -> Result<Summary, Error> {
-    import(store, Source::File(file.to_owned()), Existing::Change, progress).await
+pub async fn run(store: &EventStore, file: &Path, separator: Option<char>, progress: &ProgressBar) -> Result<Summary, Error> {
+    import(store, Source::File { path: file.to_owned(), separator }, Existing::Change, progress).await
 }
 
 /// Imports `source`.
@@ -69,12 +66,11 @@ pub(super) async fn import(store: &EventStore, source: Source, existing: Existin
     let survey = tokio::task::spawn_blocking(move || Survey::of(&surveyed)).await.map_err(|error| Error::Internal(error.to_string()))??;
     let mut summary = Summary { rows: survey.rows, ..Summary::default() };
     let run = Run::new(SOURCE);
-    let writer = Writer::new(store, &run, existing);
     progress.set_length(survey.rows);
     progress.set_message("products");
-    for (id, name) in survey.categories {
-        summary.categories.count(writer.write_category(id, name).await?);
-    }
+    let (categories, tally) = categories::write(store, &run, survey.categories).await?;
+    summary.categories = tally;
+    let writer = Writer::new(store, &run, existing, categories);
     let (to, mut rows) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || send_rows(&source, &to));
     let mut written = stream::poll_fn(|context| rows.poll_recv(context)).map(|row| writer.write(row)).buffer_unordered(IN_FLIGHT);
@@ -82,10 +78,10 @@ pub(super) async fn import(store: &EventStore, source: Source, existing: Existin
         progress.inc(1);
         match outcome? {
             Err(rejection) => summary.rejected.add(rejection),
-            Ok((written, received)) => {
+            Ok((written, counted)) => {
                 summary.products.count(written);
-                if let Some(is_new) = received {
-                    summary.received.count(is_new);
+                if let Some(is_new) = counted {
+                    summary.counted.count(is_new);
                 }
             }
         }
@@ -101,19 +97,23 @@ pub(super) async fn import(store: &EventStore, source: Source, existing: Existin
 #[derive(Default)]
 struct Survey {
     rows: u64,
-    categories: BTreeMap<CategoryId, String>,
+    categories: Names,
 }
 
 impl Survey {
     fn of(source: &Source) -> Result<Self, Error> {
         let mut survey = Self::default();
+        let mut has_room = true;
         each_row(source, |row| {
             survey.rows += 1;
             if let Ok(Row { category: Said::This(category), .. }) = row {
-                survey.categories.entry(category.id).or_insert(category.name);
+                has_room = survey.categories.add(&category);
             }
-            true
+            has_room
         })?;
+        if !has_room {
+            return Err(Error::TooManyCategories { file: source.to_string(), most: MAX_CATEGORIES });
+        }
         Ok(survey)
     }
 }
@@ -156,7 +156,7 @@ impl fmt::Display for Summary {
         writeln!(f, "rows: {}", self.rows)?;
         writeln!(f, "categories: {}", self.categories)?;
         writeln!(f, "products: {}", self.products)?;
-        writeln!(f, "products with stock received: {}", self.received)?;
+        writeln!(f, "stock: {} adjusted, {} as it was", self.counted.new, self.counted.already)?;
         self.rejected.fmt(f)
     }
 }

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 
 use domain::product::MAX_ATTRIBUTES;
-use event_schemas::{
-    Money,
-    ids::{CategoryId, Sku},
-    money::parse_amount,
-    text,
-};
+use event_schemas::{Money, ids::Sku, money::parse_amount, text};
+use rust_decimal::Decimal;
 
 use crate::import::{Rejection, rows::Record};
 
-/// The columns that have a meaning of their own; any other is an attribute.
+/// The columns that have a meaning of their own, in upper or lower case; any other is an attribute.
 const KNOWN: [&str; 8] = ["sku", "title", "description", "category", "brand", "price", "currency", "stock"];
 /// The columns whose texts have one line.
 const LINES: [&str; 3] = ["title", "category", "brand"];
@@ -35,15 +31,6 @@ pub struct Columns {
     attributes: Vec<(String, usize)>,
 }
 
-/// A category as a catalogue names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Category {
-    /// The text, where it is a code; else a code made of it.
-    pub id: CategoryId,
-    /// The text.
-    pub name: String,
-}
-
 /// What a row says of something that a product need not have: of a column that is not there nothing, of an empty cell that it has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said<T> {
@@ -63,15 +50,6 @@ impl<T> Said<T> {
             Self::Nothing | Self::Without => None,
         }
     }
-
-    /// The same of something made from it.
-    pub fn map<U, E>(self, make: impl FnOnce(T) -> Result<U, E>) -> Result<Said<U>, E> {
-        Ok(match self {
-            Self::Nothing => Said::Nothing,
-            Self::Without => Said::Without,
-            Self::This(this) => Said::This(make(this)?),
-        })
-    }
 }
 
 /// A row that makes sense.
@@ -85,16 +63,16 @@ pub struct Row {
     pub title: String,
     /// What people read about it.
     pub description: Said<String>,
-    /// Its category.
-    pub category: Said<Category>,
+    /// The name of its category.
+    pub category: Said<String>,
     /// Its maker.
     pub brand: Said<String>,
     /// What one unit costs.
     pub price: Money,
     /// Named properties.
     pub attributes: BTreeMap<String, Option<String>>,
-    /// Units to receive; none is 0.
-    pub stock: u32,
+    /// How many units are on hand afterwards; none where the file does not say.
+    pub stock: Option<u32>,
 }
 
 impl Columns {
@@ -102,7 +80,7 @@ impl Columns {
     pub fn read(header: &[String]) -> Result<Self, String> {
         let mut columns = Self { count: header.len(), known: BTreeMap::new(), attributes: Vec::new() };
         for (index, name) in header.iter().map(|name| name.trim()).enumerate() {
-            let again = if let Some(known) = KNOWN.into_iter().find(|known| *known == name) {
+            let again = if let Some(known) = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(name)) {
                 columns.known.insert(known, index).is_some()
             } else if name.is_empty() || name.chars().count() > MAX_ATTRIBUTE_NAME_CHARS || name.contains('\0') {
                 return Err(format!("column {} must have a name of 1 to {MAX_ATTRIBUTE_NAME_CHARS} characters", index + 1));
@@ -147,9 +125,8 @@ impl Columns {
         };
         let sku = required("sku")?.parse().map_err(|error| format!("sku {error}"))?;
         let title = required("title").and_then(|title| within("title", title, MAX_TITLE_CHARS))?.unwrap_or_default();
-        let amount = parse_amount(required("price")?).map_err(|error| format!("price {error}"))?;
+        let amount = price(required("price")?)?;
         let currency = required("currency")?.parse().map_err(|error| format!("currency {error}"))?;
-        let category = optional("category", MAX_NAME_CHARS)?.map(category)?;
         let mut attributes = BTreeMap::new();
         for (name, index) in &self.attributes {
             let text = fields.get(*index).map_or("", |field| field.trim());
@@ -160,7 +137,7 @@ impl Columns {
             sku,
             title,
             description: optional("description", MAX_DESCRIPTION_CHARS)?,
-            category,
+            category: optional("category", MAX_NAME_CHARS)?,
             brand: optional("brand", MAX_NAME_CHARS)?,
             price: Money::new(amount, currency),
             attributes,
@@ -183,25 +160,21 @@ fn within(column: &str, cell: &str, max_chars: usize) -> Result<Option<String>, 
     }
 }
 
-fn units(text: &str) -> Result<u32, String> {
-    let is_digits = text.bytes().all(|b| b.is_ascii_digit());
-    match text.parse::<u32>() {
-        _ if text.is_empty() => Ok(0),
-        Ok(units) if is_digits && units <= MAX_UNITS => Ok(units),
-        _ => Err(format!("stock {text:?} is no whole number from 0 to {MAX_UNITS}")),
-    }
+fn price(text: &str) -> Result<Decimal, String> {
+    parse_amount(text).map_err(|error| match text.contains(',') {
+        true => format!("price {error}: decimals stand behind a point, and nothing between thousands"),
+        false => format!("price {error}"),
+    })
 }
 
-/// The category that `name` means: itself, where it is a code; else its letters and digits in lower case, joined by `-`.
-fn category(name: String) -> Result<Category, String> {
-    if let Ok(id) = name.parse() {
-        return Ok(Category { id, name });
+/// How many units a cell says; none where it is empty.
+fn units(text: &str) -> Result<Option<u32>, String> {
+    let is_digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u32>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(units) if is_digits && units <= MAX_UNITS => Ok(Some(units)),
+        _ => Err(format!("stock {text:?} is no whole number from 0 to {MAX_UNITS}")),
     }
-    let lower = name.to_lowercase();
-    let words = lower.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let slug: String = words.collect::<Vec<_>>().join("-").chars().take(64).collect();
-    let no_code = || format!("category {name:?} has no letters or digits to make an id of: give its id");
-    slug.trim_end_matches('-').parse().map(|id| Category { id, name: name.clone() }).map_err(|_| no_code())
 }
 
 #[cfg(test)]
@@ -222,10 +195,9 @@ mod tests {
     #[test]
     fn a_row_becomes_a_product_and_further_columns_attributes() {
         let read = row(HEADER, "MUG-1, Mug ,Holds tea,Home & Garden,,4.50,GBP,10,blue").unwrap();
-        assert_eq!((read.sku.as_str(), read.title.as_str(), read.stock), ("MUG-1", "Mug", 10));
+        assert_eq!((read.sku.as_str(), read.title.as_str(), read.stock), ("MUG-1", "Mug", Some(10)));
         assert_eq!((read.description, read.brand), (Said::This("Holds tea".to_owned()), Said::Without));
-        let category = read.category.given().unwrap();
-        assert_eq!((category.id.as_str(), category.name.as_str()), ("home-garden", "Home & Garden"));
+        assert_eq!(read.category, Said::This("Home & Garden".to_owned()));
         assert_eq!(read.price.to_string(), "4.50 GBP");
         assert_eq!(read.attributes["colour"].as_deref(), Some("blue"));
     }
@@ -233,7 +205,9 @@ mod tests {
     #[test]
     fn of_columns_that_are_not_there_nothing_is_said() {
         let read = row("price,currency,title,sku", "4,GBP,Mug,M").unwrap();
-        assert_eq!((read.description, read.category, read.brand, read.stock), (Said::Nothing, Said::Nothing, Said::Nothing, 0));
+        assert_eq!((read.description, read.category, read.brand, read.stock), (Said::Nothing, Said::Nothing, Said::Nothing, None));
+        assert_eq!(row(HEADER, "M,Mug,,,,4,GBP,0,").unwrap().stock, Some(0));
+        assert_eq!(row(HEADER, "M,Mug,,,,4,GBP,,").unwrap().stock, None);
     }
 
     #[test]
@@ -250,11 +224,24 @@ mod tests {
             ("M,\u{200b},,,,4.50,GBP,1,", "title has"),
             ("M,Mu\u{7}g,,,,4.50,GBP,1,", "title has control"),
             ("M,Mug,Holds \u{1b}[31mtea,,,4.50,GBP,1,", "description has control"),
-            ("M,Mug,,茶,,4.50,GBP,1,", "category"),
         ] {
             let told = row(HEADER, fields).unwrap_err();
             assert!(told.contains(reason), "{fields}: {told}");
         }
+    }
+
+    #[test]
+    fn a_header_in_upper_case_is_the_same_header_and_attributes_keep_theirs() {
+        let read = row("SKU,Title,PRICE,Currency,Stock,Colour", "M,Mug,4,GBP,3,blue").unwrap();
+        assert_eq!((read.title.as_str(), read.stock, read.attributes["Colour"].as_deref()), ("Mug", Some(3), Some("blue")));
+        assert!(columns("sku,title,price,currency,SKU").unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn a_price_with_a_comma_says_so() {
+        let fields = ["M", "Mug", "4,50", "GBP"].map(str::to_owned).to_vec();
+        let told = columns("sku,title,price,currency").unwrap().row(&Record { line: 2, fields, is_terminated: true }).unwrap_err();
+        assert!(told.reason.contains("behind a point"), "{}", told.reason);
     }
 
     #[test]

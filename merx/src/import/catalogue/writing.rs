@@ -1,10 +1,9 @@
-//! Writing categories, products and the units they come with.
+//! Writing products, and how many units of them are on hand.
 
 use std::collections::BTreeMap;
 
 use command_api::handler::Handler;
 use domain::{
-    category::{self, Category},
     product::{Change, Command, Product, Refusal},
     stock::{self, Stock},
 };
@@ -16,7 +15,8 @@ use event_schemas::{
 use event_store::EventStore;
 
 use super::{
-    Existing,
+    Existing, SOURCE,
+    categories::Categories,
     row::{Row, Said},
 };
 use crate::import::{
@@ -24,45 +24,34 @@ use crate::import::{
     run::{CACHED_STREAMS, Run, Written, decided},
 };
 
-/// The client's name for the delivery of a row's units.
+/// What the events of a row's units say of where they come from.
 const REFERENCE: &str = "import:catalogue";
 
-/// What became of a row: of its product, and whether its units were received now, rather than before; none where it has none.
+/// What became of a row: of its product, and whether its units were not as many as it says; none where it says nothing of them.
 pub type Outcome = Result<(Written, Option<bool>), Rejection>;
 
 /// Writes rows.
 pub struct Writer<'r> {
     run: &'r Run,
     existing: Existing,
-    categories: Handler<Category>,
+    categories: Categories,
     products: Handler<Product>,
     stock: Handler<Stock>,
 }
 
 impl<'r> Writer<'r> {
-    /// Into `store`.
-    pub fn new(store: &EventStore, run: &'r Run, existing: Existing) -> Self {
+    /// Into `store`, in these categories.
+    pub fn new(store: &EventStore, run: &'r Run, existing: Existing, categories: Categories) -> Self {
         Self {
             run,
             existing,
-            categories: Handler::new(store.clone(), CACHED_STREAMS),
+            categories,
             products: Handler::new(store.clone(), CACHED_STREAMS),
             stock: Handler::new(store.clone(), CACHED_STREAMS),
         }
     }
 
-    /// Makes a category, and says whether it was not there.
-    pub async fn write_category(&self, id: CategoryId, name: String) -> Result<bool, Error> {
-        let stream = StreamId::category_of(&id);
-        let command = category::Command::Create { id, name, parent: None, lineage: Vec::new() };
-        match decided(self.categories.run(&stream, &command, &self.run.again(), |_, _| ()).await)? {
-            Ok(_) => Ok(true),
-            Err(category::Refusal::Taken { .. }) => Ok(false),
-            Err(refusal) => Err(Error::Internal(refusal.to_string())),
-        }
-    }
-
-    /// Makes or changes a product, and receives its units.
+    /// Makes or changes a product, and sees to its units.
     pub async fn write(&self, row: Row) -> Result<Outcome, Error> {
         let (line, sku, units) = (row.line, row.sku.clone(), row.stock);
         let refused = |reason: String| Ok(Err(Rejection { line, rows: 1, reason, amount: None }));
@@ -75,8 +64,15 @@ impl<'r> Writer<'r> {
             },
             Err(refusal) => return refused(refusal.to_string()),
         };
-        match self.receive(&sku, units).await? {
-            Ok(received) => Ok(Ok((written, received))),
+        let Some(units) = units else { return Ok(Ok((written, None))) };
+        match self.count(&sku, units).await? {
+            Ok(is_new) => Ok(Ok((written, Some(is_new)))),
+            Err(stock::Refusal::InsufficientStock { requested, available }) => {
+                let least = i64::from(units) + requested - available;
+                refused(format!(
+                    "the product is imported, but not its stock {units}: {least} units are held by orders or set aside for sales"
+                ))
+            }
             Err(refusal) => refused(format!("the product is imported, but not its stock: {refusal}")),
         }
     }
@@ -86,7 +82,7 @@ impl<'r> Writer<'r> {
         let description = Description {
             title: row.title.clone(),
             description: row.description.clone().given(),
-            category: row.category.clone().given().map(|category| category.id),
+            category: self.category(row)?,
             brand: row.brand.clone().given(),
             images: Vec::new(),
             attributes,
@@ -98,13 +94,14 @@ impl<'r> Writer<'r> {
 
     async fn change(&self, row: Row) -> Result<Result<Written, Refusal>, Error> {
         let stream = StreamId::product(&row.sku);
+        let category = self.category(&row)?;
         let mut change =
             Change { title: Some(row.title), attributes: Some(Some(row.attributes)), price: Some(row.price), ..Change::default() };
         if row.description != Said::Nothing {
             change.description = Some(row.description.given());
         }
         if row.category != Said::Nothing {
-            change.category = Some(row.category.given().map(|category| category.id));
+            change.category = Some(category);
         }
         if row.brand != Said::Nothing {
             change.brand = Some(row.brand.given());
@@ -114,13 +111,23 @@ impl<'r> Writer<'r> {
         Ok(changed.map(|accepted| if accepted.unchanged { Written::Already } else { Written::Changed }))
     }
 
-    async fn receive(&self, sku: &Sku, quantity: u32) -> Result<Result<Option<bool>, stock::Refusal>, Error> {
-        if quantity == 0 {
-            return Ok(Ok(None));
-        }
-        let command = stock::Command::Receive { quantity, reference: REFERENCE.into() };
-        let context = self.run.once(&["stock", sku.as_str(), &quantity.to_string()]);
-        let received = decided(self.stock.run(&StreamId::stock(sku), &command, &context, |_, _| ()).await)?;
-        Ok(received.map(|accepted| Some(!accepted.unchanged)))
+    fn category(&self, row: &Row) -> Result<Option<CategoryId>, Error> {
+        let Said::This(name) = &row.category else { return Ok(None) };
+        // The first reading had every name.
+        self.categories.of(name).map(Some).ok_or(Error::ChangedMeanwhile { file: SOURCE.into() })
+    }
+
+    /// Sees to it that so many units are on hand, and says whether there were not. What somebody may have sold since stays sold where existing
+    /// products are kept: then the units are received once.
+    async fn count(&self, sku: &Sku, units: u32) -> Result<Result<bool, stock::Refusal>, Error> {
+        let (command, context) = match self.existing {
+            Existing::Change => (stock::Command::Count { on_hand: units, reason: REFERENCE.into() }, self.run.again()),
+            Existing::Keep => (
+                stock::Command::Receive { quantity: units, reference: REFERENCE.into() },
+                self.run.once(&["stock", sku.as_str(), &units.to_string()]),
+            ),
+        };
+        let counted = decided(self.stock.run(&StreamId::stock(sku), &command, &context, |_, _| ()).await)?;
+        Ok(counted.map(|accepted| !accepted.unchanged))
     }
 }

@@ -30,6 +30,11 @@ pub enum Outcome {
         /// Imported now, rather than before.
         is_new: bool,
     },
+    /// It adjusts accounts.
+    Adjustment {
+        /// Imported now, rather than before.
+        is_new: bool,
+    },
     /// It is a return.
     Return {
         /// Imported now, rather than before.
@@ -123,6 +128,7 @@ fn counted(body: &Body, rows: u64, corrections: Tally, is_new: bool) -> Imported
     let item_lines = lines.iter().filter(|line| line.kind == ImportedLineKind::Item).count() as u64;
     let net = body.total();
     let (outcome, gross, returned) = match body {
+        Body::Order(order) if order.is_adjustment() => (Outcome::Adjustment { is_new }, Decimal::ZERO, Decimal::ZERO),
         Body::Order(_) => {
             let sold = lines.iter().filter(|line| line.quantity > 0 && line.unit_price > Decimal::ZERO);
             (Outcome::Order { is_new }, sold.map(|line| line.line_total).sum(), Decimal::ZERO)

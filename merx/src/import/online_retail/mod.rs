@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | an invoice | an `OrderImported` in an order's stream, with the time of its first row |
 //! | a `C…` invoice | an `OrderReturnImported` in a stream of its own, as the source does not say what it returns |
+//! | an invoice whose number begins with another letter | an `OrderImported` that adjusts accounts: it counts in net, and not among orders or units |
 //! | a row with units below zero at price 0 on another invoice | a `StockCorrectionImported` of the product's stock |
 //! | a code with four digits or more | a product, and lines that are items |
 //! | any other code: `POST`, `M`, `BANK CHARGES`, … | lines that are charges |
@@ -56,6 +57,8 @@ pub struct Summary {
     pub received: Tally,
     /// Ordinary invoices.
     pub orders: Tally,
+    /// Invoices that adjust accounts.
+    pub adjustments: Tally,
     /// `C…` invoices.
     pub returns: Tally,
     /// Stock corrections.
@@ -74,12 +77,12 @@ pub struct Summary {
     pub rejected: Rejections,
 }
 
-/// Imports `file`, CSV or xz-compressed CSV.
+/// Imports `file`, CSV, packed or not.
 ///
 /// # Errors
 /// The file is damaged (then nothing was changed), or the log does not take an event.
 pub async fn run(store: &EventStore, file: &Path, options: Options, progress: &ProgressBar) -> Result<Summary, Error> {
-    import(store, Source::File(file.to_owned()), options, progress).await
+    import(store, Source::File { path: file.to_owned(), separator: None }, options, progress).await
 }
 
 /// Imports `source`.
@@ -157,6 +160,7 @@ impl Summary {
     fn count(&mut self, imported: Imported) {
         match imported.outcome {
             Outcome::Order { is_new } => self.orders.count(is_new),
+            Outcome::Adjustment { is_new } => self.adjustments.count(is_new),
             Outcome::Return { is_new } => self.returns.count(is_new),
             Outcome::NoBody => {}
             Outcome::Refused(rejection) => self.rejected.add(rejection),
@@ -180,6 +184,9 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "orders: {}", self.orders)?;
         writeln!(f, "returns: {}", self.returns)?;
+        if self.adjustments != Tally::default() {
+            writeln!(f, "adjustments of accounts: {}", self.adjustments)?;
+        }
         writeln!(f, "stock corrections: {}", self.corrections)?;
         writeln!(f, "lines: {} items, {} charges", self.item_lines, self.charge_lines)?;
         writeln!(f, "amounts in GBP: gross {}, returned {}, net {}", self.gross, self.returned, self.net)?;

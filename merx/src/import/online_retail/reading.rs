@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     invoice::{Document, Invoices},
-    row::{HEADER, Row},
+    row::{HEADER, Kind, Row},
 };
 use crate::import::{
     Error, Rejections,
@@ -54,7 +54,10 @@ impl Survey {
                 countries.insert(row.country);
             }
             if let Some(sku) = row.sku {
-                survey.products.entry(sku).or_default().take_in(&row.description, row.unit_price);
+                let listing = survey.products.entry(sku).or_default();
+                if row.kind != Kind::Adjustment {
+                    listing.take_in(&row.description, row.unit_price);
+                }
             }
         }
         Ok(survey)
@@ -101,7 +104,7 @@ pub fn send_documents(source: &Source, currency: Currency, to: &mpsc::Sender<Doc
 fn open(source: &Source) -> Result<Rows<Reader>, Error> {
     let mut rows = source.rows()?;
     let header = rows.next().map_err(|damage| source.damaged(damage))?.map(|record| record.fields).unwrap_or_default();
-    if header.iter().map(|name| name.trim()).eq(HEADER) {
+    if header.len() == HEADER.len() && header.iter().zip(HEADER).all(|(name, expected)| name.trim().eq_ignore_ascii_case(expected)) {
         return Ok(rows);
     }
     let found: String = header.join(",").chars().take(200).collect();

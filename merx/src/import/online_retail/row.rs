@@ -1,7 +1,7 @@
 //! A row of the file, and what it is.
 
 use chrono::NaiveDateTime;
-use event_schemas::{Timestamp, ids::Sku, money::parse_amount};
+use event_schemas::{Timestamp, events::order::adjusts_accounts, ids::Sku, money::parse_amount};
 use rust_decimal::Decimal;
 
 use crate::import::{Rejection, rows::Record};
@@ -28,6 +28,8 @@ pub enum Kind {
     Return,
     /// A line of an ordinary invoice with units below zero at no price: stock that was lost or miscounted.
     Correction,
+    /// A line of an invoice whose number begins with a letter other than C: accounts are adjusted, nothing is sold.
+    Adjustment,
 }
 
 /// A row that makes sense.
@@ -94,12 +96,16 @@ impl Row {
 
 /// Whether an invoice takes goods back.
 pub fn is_return(invoice: &str) -> bool {
-    invoice.starts_with('C')
+    invoice.starts_with(['C', 'c'])
 }
 
 fn classify(invoice: &str, quantity: i64, price: Decimal, sku: Option<&Sku>) -> Result<Kind, String> {
     if quantity == 0 {
         return Err("a quantity of 0".into());
+    }
+    let is_adjustment = adjusts_accounts(invoice) && !is_return(invoice);
+    if is_adjustment && !(quantity < 0 && price.is_zero() && sku.is_some()) {
+        return Ok(Kind::Adjustment);
     }
     if price < Decimal::ZERO && sku.is_some() {
         return Err(format!("a product at a price below zero, {price}"));

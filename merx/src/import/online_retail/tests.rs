@@ -28,7 +28,7 @@ fn file(rows: &str) -> (tempfile::NamedTempFile, Source) {
 fn raw_file(bytes: &[u8]) -> (tempfile::NamedTempFile, Source) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    let source = Source::File(file.path().to_owned());
+    let source = Source::File { path: file.path().to_owned(), separator: None };
     (file, source)
 }
 
@@ -65,7 +65,7 @@ fn the_kind_of_a_row_follows_from_its_invoice_its_quantity_and_its_price() {
         read(&format!("{invoice},{code},x,{quantity},2011-04-15 09:27:00,{price},,UK")).map(|row| row.kind)
     };
     assert_eq!(kind("1", "21212", "1", "0.0"), Ok(Kind::Sale), "a gift");
-    assert_eq!(kind("A1", "B", "1", "-11062.06"), Ok(Kind::Sale), "a debt that is written off");
+    assert_eq!(kind("A1", "B", "1", "-11062.06"), Ok(Kind::Adjustment), "a debt that is written off");
     assert_eq!(kind("C1", "21212", "-1", "2.5"), Ok(Kind::Return));
     assert_eq!(kind("C1", "D", "-1", "2.5"), Ok(Kind::Return));
     assert_eq!(kind("1", "21212", "-1", "0.0"), Ok(Kind::Correction));
@@ -88,6 +88,28 @@ fn the_kind_of_a_row_follows_from_its_invoice_its_quantity_and_its_price() {
     }
     assert!(read("1,21212,x,1,01/12/2010 08:26,1,,UK").unwrap_err().contains("InvoiceDate"));
     assert!(read("1,21212,x,1,2010-12-01 08:26:00,1,").unwrap_err().contains("7 fields"));
+}
+
+#[test]
+fn an_invoice_whose_number_begins_with_another_letter_adjusts_accounts() {
+    let kind = |invoice: &str, code: &str, quantity: i64, price: &str| {
+        read(&format!("{invoice},{code},x,{quantity},2011-08-12 14:50:00,{price},,UK")).map(|row| row.kind)
+    };
+    for (code, quantity, price) in [("B", 1, "11062.06"), ("B", 1, "-11062.06"), ("B", -1, "5"), ("21212", -2, "2.5"), ("21212", 2, "-1")] {
+        assert_eq!(kind("A563185", code, quantity, price), Ok(Kind::Adjustment), "{code} {quantity} {price}");
+    }
+    assert_eq!(kind("A563185", "21212", -1, "0"), Ok(Kind::Correction));
+    assert!(kind("A563185", "B", 0, "1").unwrap_err().contains("quantity of 0"));
+    assert_eq!(kind("c1", "21212", -1, "2.5"), Ok(Kind::Return));
+}
+
+#[test]
+fn a_header_in_other_letters_is_the_same_header() {
+    let rows = "1,21212,a,1,2011-02-01 11:19:00,2,,UK\n";
+    let upper = format!("{}\n{rows}", HEADER.join(",").to_uppercase());
+    assert_eq!(Survey::of(&raw_file(upper.as_bytes()).1).unwrap().rows, 1);
+    let separated = format!("{}\n{rows}", HEADER.join(",")).replace(',', ";");
+    assert_eq!(Survey::of(&raw_file(separated.as_bytes()).1).unwrap().rows, 1);
 }
 
 #[test]
@@ -183,8 +205,8 @@ fn a_wrong_header_is_told_with_the_right_one() {
         let error = Survey::of(&raw_file(header.as_bytes()).1).unwrap_err().to_string();
         assert!(error.contains("InvoiceNo,StockCode,Description") && error.contains("Nothing was imported"), "{error}");
     }
-    assert!(matches!(Survey::of(&Source::File("/tmp".into())), Err(Error::NotAFile { .. })));
-    assert!(matches!(Survey::of(&Source::File("/nowhere".into())), Err(Error::Open { .. })));
+    assert!(matches!(Survey::of(&Source::File { path: "/tmp".into(), separator: None }), Err(Error::NotAFile { .. })));
+    assert!(matches!(Survey::of(&Source::File { path: "/nowhere".into(), separator: None }), Err(Error::Open { .. })));
 }
 
 #[test]
@@ -202,4 +224,35 @@ fn xz_is_known_by_its_content_and_a_cut_stream_is_told() {
     rotten[middle] ^= 0xff;
     let rotten = Survey::of(&raw_file(&rotten).1).unwrap_err();
     assert!(matches!(rotten, Error::Damaged { damage: Damage::Compressed(_), .. }), "{rotten}");
+}
+
+#[test]
+fn gzip_and_utf_16_are_read_and_what_can_not_be_is_told_by_its_name() {
+    let rows: Vec<String> = (0..5_000).map(|n| format!("{n},21212,Küche {},1,2011-02-01 11:19:00,2,,UK\n", n * 7919 % 1_000)).collect();
+    let text = format!("{}\n{}", HEADER.join(","), rows.concat());
+    let gzip = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    };
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let (with_mark, big_with_mark) = ([b"\xff\xfe", &little[..]].concat(), [b"\xfe\xff", &big[..]].concat());
+    for bytes in [gzip(text.as_bytes()), gzip(&with_mark), little, big, with_mark.clone(), big_with_mark] {
+        let survey = Survey::of(&raw_file(&bytes).1).unwrap();
+        assert_eq!((survey.rows, survey.products.values().next().unwrap().title.as_deref()), (5_000, Some("Küche 81")));
+    }
+    let packed = gzip(text.as_bytes());
+    let cut = Survey::of(&raw_file(&packed[..packed.len() / 2]).1).unwrap_err();
+    assert!(matches!(cut, Error::Damaged { damage: Damage::Compressed(_), .. }), "{cut}");
+    let odd = Survey::of(&raw_file(&with_mark[..with_mark.len() - 1]).1).unwrap_err();
+    assert!(matches!(odd, Error::Damaged { line: 5_000.., damage: Damage::NotUtf16, .. }), "{odd}");
+    for (bytes, told) in
+        [(&b"PK\x03\x04[Content_Types].xml"[..], "workbook"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ".xls"), (b"BZh91AY", "bunzip2")]
+    {
+        let error = Survey::of(&raw_file(bytes).1).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("Nothing was imported"), "{error}");
+        let packed = Survey::of(&raw_file(&gzip(bytes)).1).unwrap_err().to_string();
+        assert!(packed.contains(told), "{packed}");
+    }
 }
