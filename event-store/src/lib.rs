@@ -8,6 +8,7 @@
 //! - [`kafka`]: the log on Kafka: topics, messages, and the publisher
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
+//! - [`progress`]: how far all consumers have come, and whether they keep up
 //! - [`parked`]: the streams that it had to leave behind
 //! - [`newer`]: events of a newer program, in front of which everybody stops
 //! - [`lease`]: which of several servers works for a name
@@ -28,6 +29,7 @@ mod lineage;
 pub mod newer;
 pub mod parked;
 pub mod program;
+pub mod progress;
 pub mod read;
 pub mod snapshots;
 pub mod tails;

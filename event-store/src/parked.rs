@@ -191,11 +191,6 @@ pub fn report(consumer: &str, parked: &[Parked]) {
     }
 }
 
-/// Says how many streams `consumer` has parked.
-pub fn measure(consumer: &str, streams: usize) {
-    metrics::gauge!("merx_parked_streams", "consumer" => consumer.to_owned()).set(u32::try_from(streams).unwrap_or(u32::MAX));
-}
-
 /// Takes the parked `stream` of `consumer` out, within the caller's transaction, which does its events.
 ///
 /// # Errors

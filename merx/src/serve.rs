@@ -1,6 +1,7 @@
 //! `merx serve`: the roles of a server in one process.
 
 mod connections;
+mod health;
 mod operations;
 mod roles;
 
@@ -28,7 +29,7 @@ use crate::{
     import, kafka, postgres,
     search::{self, Search},
 };
-use operations::Health;
+use health::Health;
 pub use roles::{Kafka, Role, start as start_roles};
 
 /// Connections that GETs read with, apart from those that writes need.
@@ -139,10 +140,11 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let search = Search::open(&options.search, data_dir, roles)?;
     let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index));
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
-    let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();
     let holder = Uuid::now_v7();
+    let parts = health::Parts { roles: roles.clone(), holder, published, index: search.as_ref().and_then(Search::own_index) };
+    let health = Health::new(database.pool.clone(), gateway::metrics::install(), parts);
     roles::start(roles, &shop, holder, kafka.as_ref(), &stopping, &mut workers);
     if let Some(search) = &search {
         search.keep(roles, &database.pool, holder, &stopping, &mut workers).await.map_err(Error::Reads)?;

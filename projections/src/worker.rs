@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use event_store::{Checkpoint, EventStore, checkpoint, kafka::Settings, lease};
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -363,7 +363,7 @@ impl Worker {
 
     /// Says once what it is doing from now on.
     fn enter(&self, state: State) {
-        let (name, failing) = (self.projection.name(), matches!(state, State::Failing { .. }));
+        let name = self.projection.name();
         let mut before = None;
         self.state.send_if_modified(|now| {
             let changes = *now != state;
@@ -373,7 +373,6 @@ impl Worker {
             changes
         });
         let Some(before) = before else { return };
-        gauge!("merx_projection_failing", "projection" => name).set(f64::from(u8::from(failing)));
         match (before, &*self.state.borrow()) {
             (_, State::Failing { reason }) => tracing::warn!(projection = name, reason, "events are not applied; trying again"),
             (_, State::OtherVersion { found }) => {

@@ -21,7 +21,7 @@ use futures::{
     stream,
 };
 use gateway::IfMatch;
-use metrics::{counter, gauge};
+use metrics::counter;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +127,6 @@ impl Runner {
         let written = Checkpoint::open(&mut connection, NAME, VERSION).await?;
         let parked = ParkedStreams::read(&mut connection, NAME).await?;
         let set = reminders::all(&mut *connection).await?;
-        parked::measure(NAME, parked.len());
         Ok(Self { shop, fence, position: written.position, written, parked, written_at: Instant::now(), set })
     }
 
@@ -143,8 +142,6 @@ impl Runner {
                     self.see_to_reminders().await?;
                 }
             }
-            let lag = self.shop.store.known_head() - self.position;
-            gauge!("merx_process_manager_lag").set(u32::try_from(lag.max(0)).unwrap_or(u32::MAX));
         }
     }
 
@@ -193,7 +190,6 @@ impl Runner {
         transaction.commit().await?;
         parked::report(NAME, &parked);
         self.parked.add(parked);
-        parked::measure(NAME, self.parked.len());
         changes.note(&mut self.set);
         self.written.position = self.position;
         self.written_at = Instant::now();

@@ -70,6 +70,11 @@ impl Search {
         self.index.clone()
     }
 
+    /// The same, where it is this process's own.
+    pub fn own_index(&self) -> Option<Arc<dyn Index>> {
+        (!self.is_shared).then(|| self.index.clone())
+    }
+
     /// Starts what keeps it, as `holder` of a lease where it is shared.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ async fn take_turns(index: &Arc<dyn Index>, pool: &PgPool, mut held: watch::Rece
             () = worker => return,
             lost = held.wait_for(|held| !*held) => lost.is_ok() && !stopping.is_cancelled(),
         };
+        indexer::measure(&**index, false);
         if is_lost && is_unsettled.swap(false, Ordering::SeqCst) {
             tell(pool, stopping).await;
         }
