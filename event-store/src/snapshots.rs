@@ -72,25 +72,31 @@ pub(crate) fn tell_damaged(stream: &StreamId, version: i64) {
     tracing::warn!(%stream, version, "a snapshot was changed after it was taken, and is ignored; it may be deleted");
 }
 
-type Take = Box<dyn FnOnce() -> Option<NewSnapshot> + Send>;
+/// A snapshot that is wanted.
+struct Wish {
+    /// Whether it is one of the states that a stream had on its way, and not its newest.
+    past: bool,
+    take: Box<dyn FnOnce() -> Option<NewSnapshot> + Send>,
+}
 
 /// The way to the task that takes snapshots, which ends when the last handle is dropped.
 pub(crate) struct Handle {
-    queue: mpsc::Sender<Take>,
+    queue: mpsc::Sender<Wish>,
 }
 
 /// Starts the task that takes snapshots.
 pub(crate) fn start(pool: PgPool) -> Handle {
-    let (queue, mut waiting) = mpsc::channel::<Take>(QUEUE_SNAPSHOTS);
+    let (queue, mut waiting) = mpsc::channel::<Wish>(QUEUE_SNAPSHOTS);
     tokio::spawn(async move {
-        while let Some(take) = waiting.recv().await {
+        while let Some(Wish { past, take }) = waiting.recv().await {
             // Copying and writing a large state takes milliseconds, which no other task should wait for.
             let Ok(Some(snapshot)) = tokio::task::spawn_blocking(take).await else { continue };
             if snapshot.state.len() > MAX_STATE_BYTES {
                 counter!("merx_snapshots_too_large_total").increment(1);
                 continue;
             }
-            match tokio::time::timeout(WRITE_LIMIT, keep(&pool, &snapshot)).await {
+            let keeping = async { if past { keep_past(&pool, &snapshot).await } else { keep(&pool, &snapshot).await } };
+            match tokio::time::timeout(WRITE_LIMIT, keeping).await {
                 Ok(Ok(())) => counter!("merx_snapshots_taken_total").increment(1),
                 Ok(Err(error)) => tracing::debug!(stream = %snapshot.stream, %error, "a snapshot was not kept"),
                 Err(_) => tracing::debug!(stream = %snapshot.stream, "a snapshot was not kept in time"),
@@ -104,7 +110,7 @@ impl EventStore {
     /// Has a snapshot taken in the background: `take` gives it, or none where it turns out not to be worth it, and may take its time. Whether
     /// there was room in the queue; where not, nothing happens.
     pub fn offer_snapshot(&self, take: impl FnOnce() -> Option<NewSnapshot> + Send + 'static) -> bool {
-        self.inner.snapshots.queue.try_send(Box::new(take)).is_ok()
+        self.inner.snapshots.queue.try_send(Wish { past: false, take: Box::new(take) }).is_ok()
     }
 
     /// Keeps `snapshot`, and waits for that. One that is older than what is kept already is dropped.
@@ -124,25 +130,44 @@ impl EventStore {
         if up_to <= WORTH_EVENTS {
             return Ok(None);
         }
-        let row = sqlx::query!(
+        let rows = sqlx::query!(
             r#"
-            select s.version, s.state::text as "state!", s.seal, e.position, e.recorded_at
-            from snapshots s
-            join events e on e.stream_id = s.stream_id and e.version = s.version and e.hash = s.event_hash
-            where s.stream_id = $1 and s.state_version = $2 and s.version <= $3
+            select s.version as "version!", s.state::text as "state!", s.seal as "seal!", e.position, e.recorded_at
+            from (
+                select version, state_version, event_hash, state, seal from snapshots where stream_id = $1
+                union all
+                (select version, state_version, event_hash, state, seal from past_snapshots
+                 where stream_id = $1 and version <= $3 and state_version = $2
+                 order by version desc limit 1)
+            ) s
+            join events e on e.stream_id = $1 and e.version = s.version and e.hash = s.event_hash
+            where s.state_version = $2 and s.version <= $3
+            order by s.version desc
             "#,
             stream.as_str(),
             state_version,
             up_to,
         )
-        .fetch_optional(self.pool())
+        .fetch_all(self.pool())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        if row.seal != seal(stream, row.version, state_version, &row.state) {
+        for row in rows {
+            if row.seal == seal(stream, row.version, state_version, &row.state) {
+                return Ok(Some(Snapshot {
+                    version: row.version,
+                    position: row.position,
+                    recorded_at: row.recorded_at.into(),
+                    state: row.state,
+                }));
+            }
             tell_damaged(stream, row.version);
-            return Ok(None);
         }
-        Ok(Some(Snapshot { version: row.version, position: row.position, recorded_at: row.recorded_at.into(), state: row.state }))
+        Ok(None)
+    }
+
+    /// Has a state that `stream` had on its way kept in the background, so that old states of a long stream are cheap to show. It is dropped
+    /// where too many wait, and where the database refuses: a reader may have no right to write.
+    pub fn offer_past_snapshot(&self, snapshot: NewSnapshot) -> bool {
+        self.inner.snapshots.queue.try_send(Wish { past: true, take: Box::new(|| Some(snapshot)) }).is_ok()
     }
 }
 
@@ -163,6 +188,29 @@ async fn keep(pool: &PgPool, snapshot: &NewSnapshot) -> Result<(), Error> {
             where s.version <= excluded.version
                or s.state_version <> excluded.state_version
                or not exists (select from events k where k.stream_id = s.stream_id and k.version = s.version and k.hash = s.event_hash)
+        "#,
+        snapshot.stream.as_str(),
+        snapshot.version,
+        snapshot.state_version,
+        snapshot.state,
+        &seal[..],
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+async fn keep_past(pool: &PgPool, snapshot: &NewSnapshot) -> Result<(), Error> {
+    let seal = seal(&snapshot.stream, snapshot.version, snapshot.state_version, &snapshot.state);
+    sqlx::query!(
+        r#"
+        with no_wait as materialized (select set_config('synchronous_commit', 'off', true))
+        insert into past_snapshots (stream_id, version, state_version, event_hash, state, seal)
+        select e.stream_id, e.version, $3, e.hash, $4::text::json, $5
+        from no_wait cross join events e
+        where e.stream_id = $1 and e.version = $2
+        on conflict (stream_id, version) do update
+            set state_version = excluded.state_version, event_hash = excluded.event_hash, state = excluded.state, seal = excluded.seal, taken_at = now()
         "#,
         snapshot.stream.as_str(),
         snapshot.version,

@@ -7,7 +7,7 @@
 //! - [`progress`]: how far the consumers of the log have come
 //! - [`freshness`]: waiting until a read model is as new as a client needs it
 //!
-//! Nothing here writes.
+//! Nothing here writes, but for states of long streams that are kept so that they are cheap to show again.
 
 mod answer;
 mod cart;

@@ -207,8 +207,10 @@ pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Re
 
 /// One row more than the page is long, with the position each product was created at.
 async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Vec<(i64, Product)>> {
-    // Without a category the first half of `page` is run, with one the second, which takes a page's worth of each category. `limit 1`
-    // tells the planner that a lookup for each row of the page is all there is to do.
+    // A branch for each index: those whose parameters don't fit are never run. Each reads on from a place in the very order of its index, which no
+    // other index gives: asked for one status, the planner would rather go through all products in the order of the page until there are
+    // enough, and a rare status has it go through them all. Of each category a page's worth is taken out of the index alone. `limit 1` tells the
+    // planner that a lookup for each row of the page is all there is to do.
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -217,16 +219,34 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
             union
             select c.id from read_model.categories c join below b on c.parent = b.id
         ), page as (
-            (select p.sku, p.created_position, p.document from read_model.products p
-             where $1::text is null and p.created_position > $3 and ($2::text is null or p.status = $2)
+            (select sku, created_position from read_model.products
+             where $1::text is null and $2::text is null and created_position > $3
+             order by created_position limit $4)
+            union all
+            (select p.sku, p.created_position
+             from (
+                select sku, created_position, status from read_model.products
+                where $1::text is null and $2::text is not null and (status, created_position) > ($2, $3)
+                order by status, created_position limit $4
+             ) p
+             where p.status = $2)
+            union all
+            (select p.sku, p.created_position
+             from below b cross join lateral (
+                select sku, created_position, category from read_model.products
+                where $2::text is null and (category, created_position) > (b.id, $3)
+                order by category, created_position limit $4
+             ) p
+             where p.category = b.id
              order by p.created_position limit $4)
             union all
-            (select p.sku, p.created_position, p.document
+            (select p.sku, p.created_position
              from below b cross join lateral (
-                select sku, created_position, document from read_model.products
-                where category = b.id and created_position > $3 and ($2::text is null or status = $2)
-                order by created_position limit $4
+                select sku, created_position, category, status from read_model.products
+                where $2::text is not null and (category, status, created_position) > (b.id, $2, $3)
+                order by category, status, created_position limit $4
              ) p
+             where p.category = b.id and p.status = $2
              order by p.created_position limit $4)
         )
         select c.position as "position!", p.created_position as "created_position?", p.document::text as document,
@@ -238,7 +258,8 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
         ) c
-        left join page p on true
+        left join page k on true
+        left join lateral (select sku, created_position, document from read_model.products where sku = k.sku limit 1) p on true
         left join lateral (select on_hand, reserved from read_model.stock where sku = p.sku limit 1) s on true
         left join lateral (select sum, count from read_model.ratings where sku = p.sku limit 1) r on true
         left join lateral (

@@ -216,52 +216,72 @@ async fn read_page(pool: &PgPool, wanted: &Wanted) -> Read<Sales> {
 
 /// One row more than the page is long; one row without a key where there is nothing.
 async fn read_rows(pool: &PgPool, wanted: &Wanted) -> Result<Vec<Row>, sqlx::Error> {
-    // Of the branches of `cells` only one is run. `total` is always by country, where each order counts once.
+    // Of the branches of `cells` and `page` only those are run whose parameters fit. `total` is over days, where each order counts once. Only what
+    // is ranked over some of the days has to be added up of its cells.
     sqlx::query_as!(
         Row,
         r#"
         with chosen as (
             select coalesce($2::text, (
-                select currency from read_model.sales_by_country group by currency order by sum(orders) desc, currency limit 1
+                select currency from read_model.sales_totals where "by" = 'country' group by currency order by sum(orders) desc, currency limit 1
             )) as currency
+        ), days as (
+            select key, orders, units, gross, returned, net
+            from read_model.sales_totals
+            where "by" = 'day' and currency = (select currency from chosen)
+              and key >= coalesce(to_char($3::date, 'YYYY-MM-DD'), '') and key <= coalesce(to_char($4::date, 'YYYY-MM-DD'), '9999-12-31')
         ), cells as (
-            select case $1::text when 'country' then country when 'day' then to_char(day, 'YYYY-MM-DD') else to_char(day, 'YYYY-MM') end
-                collate "C" as key, orders, units, gross, returned, net
+            select country collate "C" as key, orders, units, gross, returned, net
             from read_model.sales_by_country
-            where $1::text in ('day', 'month', 'country') and currency = (select currency from chosen)
+            where $1::text = 'country' and $8 and currency = (select currency from chosen)
               and day >= coalesce($3::date, '-infinity') and day <= coalesce($4::date, 'infinity')
             union all
             select product collate "C", orders, units, gross, returned, net
             from read_model.sales_by_product
-            where $1::text = 'product' and currency = (select currency from chosen)
+            where $1::text = 'product' and $8 and currency = (select currency from chosen)
               and day >= coalesce($3::date, '-infinity') and day <= coalesce($4::date, 'infinity')
             union all
             select category collate "C", orders, units, gross, returned, net
             from read_model.sales_by_category
-            where $1::text = 'category' and currency = (select currency from chosen)
+            where $1::text = 'category' and $8 and currency = (select currency from chosen)
               and day >= coalesce($3::date, '-infinity') and day <= coalesce($4::date, 'infinity')
         ), lines as (
-            select key, case when $1::text in ('day', 'month') then 0 else sum(net) end as rank, sum(orders) as orders, sum(units) as units,
-                   sum(gross) as gross, sum(returned) as returned, sum(net) as net
+            select key, sum(orders)::bigint as orders, sum(units)::bigint as units, sum(gross) as gross, sum(returned) as returned, sum(net) as net
             from cells group by key
         ), page as (
-            select * from lines
-            where $5::text is null or ($1::text in ('day', 'month') and key > $5)
-               or ($1::text not in ('day', 'month') and (net < $6::text::numeric or (net = $6::text::numeric and key > $5)))
-            order by rank desc, key limit $7
+            (select 0::numeric as rank, key, orders, units, gross, returned, net
+             from days where $1::text = 'day' and key > coalesce($5::text, '')
+             order by key limit $7)
+            union all
+            (select 0, left(key, 7), sum(orders)::bigint, sum(units)::bigint, sum(gross), sum(returned), sum(net)
+             from days where $1::text = 'month' and left(key, 7) > coalesce($5::text, '')
+             group by left(key, 7) order by left(key, 7) limit $7)
+            union all
+            -- What is ranked over all days goes on at the very line of the cursor, and then below its sum.
+            (select net, key, orders, units, gross, returned, net
+             from read_model.sales_totals
+             where not $8 and $1::text <> 'day' and "by" = $1 and currency = (select currency from chosen) and net = $6::text::numeric and key > $5
+             order by key limit $7)
+            union all
+            (select net, key, orders, units, gross, returned, net
+             from read_model.sales_totals
+             where not $8 and $1::text <> 'day' and "by" = $1 and currency = (select currency from chosen) and net < coalesce($6::text::numeric, 'infinity')
+             order by net desc, key limit $7)
+            union all
+            (select net, key, orders, units, gross, returned, net
+             from lines where $8 and ($5::text is null or net < $6::text::numeric or (net = $6::text::numeric and key > $5))
+             order by net desc, key limit $7)
         ), total as (
             select coalesce(sum(orders), 0) as orders, coalesce(sum(units), 0) as units, coalesce(sum(gross), 0) as gross,
                    coalesce(sum(returned), 0) as returned, coalesce(sum(net), 0) as net
-            from read_model.sales_by_country
-            where currency = (select currency from chosen)
-              and day >= coalesce($3::date, '-infinity') and day <= coalesce($4::date, 'infinity')
+            from days
         )
         select c.position as "position!", chosen.currency, t.orders::bigint as "total_orders!", t.units::bigint as "total_units!",
                t.gross::text as "total_gross!", t.returned::text as "total_returned!", t.net::text as "total_net!",
                p.key as "key?", coalesce(p.orders, 0)::bigint as "orders!", coalesce(p.units, 0)::bigint as "units!",
                coalesce(p.gross, 0)::text as "gross!", coalesce(p.returned, 0)::text as "returned!", coalesce(p.net, 0)::text as "net!"
         from (select coalesce(max(position), 0) as position from checkpoints where name = 'sales') c
-        cross join chosen cross join total t left join page p on true
+        cross join chosen cross join total t left join (select * from page order by rank desc, key limit $7) p on true
         order by p.rank desc, p.key
         "#,
         wanted.by.word(),
@@ -271,6 +291,7 @@ async fn read_rows(pool: &PgPool, wanted: &Wanted) -> Result<Vec<Row>, sqlx::Err
         wanted.after.as_ref().map(|place| place.key.as_str()),
         wanted.after.as_ref().map(|place| place.net.as_str()),
         i64::from(wanted.limit) + 1,
+        wanted.from.is_some() || wanted.to.is_some(),
     )
     .fetch_all(pool)
     .await

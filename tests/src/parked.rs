@@ -47,6 +47,11 @@ async fn a_bad_event_holds_up_its_own_order_and_nobody_elses_until_it_is_skipped
     let consumers = ["orders", "sales", "process-managers"];
     let progress = shop.until("/v1/projections", |progress| consumers.iter().all(|name| parked(&progress.body, name) == [&stream])).await;
     assert!(parked(&progress.body, "stock").is_empty());
+    let head = progress.body["head"].as_i64().expect("a position");
+    let path = format!("/v1/orders/{bad}");
+    let stale = shop.get_at(&path, head).await.refused(503, "parked");
+    let parked_at = stale["position"].as_i64().expect("a position");
+    assert_eq!(shop.get(&path).await.expect(200).position(), parked_at - 1, "as new as what it shows");
     confirmed(&shop, &[(&sku, 1)]).await;
     let metrics = String::from_utf8(shop.get("/metrics").await.bytes.to_vec()).expect("text");
     assert!(metrics.contains("merx_parked_streams{consumer=\"process-managers\"} 1"), "{metrics}");

@@ -30,11 +30,11 @@ impl Projection for Sales {
     }
 
     fn version(&self) -> i32 {
-        2 // since imported invoices that adjust accounts count in net only
+        3 // since there are totals; since 2 imported invoices that adjust accounts count in net only
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["sales_by_country", "sales_by_product", "sales_by_category", "sales_orders"]
+        &["sales_by_country", "sales_by_product", "sales_by_category", "sales_totals", "sales_orders"]
     }
 
     fn categories(&self) -> &'static [&'static str] {

@@ -1,9 +1,10 @@
-//! The three tables, each with an order once in each of its cells.
+//! The three tables of cells, each with an order once in each of its cells, and what their cells come to.
 
 use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use super::tally::Cells;
+use super::tally::{Cells, Sums, Totals};
 use crate::Error;
 
 /// Cells as columns. Amounts go as text: they are exact, and Postgres adds them up exactly.
@@ -117,6 +118,43 @@ pub async fn add_by_category(connection: &mut PgConnection, cells: &Cells) -> Re
         &columns.gross,
         &columns.returned,
         &columns.net,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn add_to_totals(connection: &mut PgConnection, totals: &Totals) -> Result<(), Error> {
+    if totals.is_empty() {
+        return Ok(());
+    }
+    let (mut kinds, mut currencies, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (by, currency, key) in totals.keys() {
+        kinds.push(*by);
+        currencies.push(*currency);
+        keys.push(key.as_str());
+    }
+    let orders: Vec<i64> = totals.values().map(|sums| sums.orders).collect();
+    let units: Vec<i64> = totals.values().map(|sums| sums.units).collect();
+    let amounts = |of: fn(&Sums) -> &Decimal| -> Vec<String> { totals.values().map(|sums| of(sums).to_string()).collect() };
+    sqlx::query!(
+        r#"
+        insert into sales_totals as s ("by", currency, key, orders, units, gross, returned, net)
+        select r.kind, r.currency, r.key, r.orders, r.units, r.gross::numeric, r.returned::numeric, r.net::numeric
+        from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[])
+            as r (kind, currency, key, orders, units, gross, returned, net)
+        on conflict ("by", currency, key) do update
+            set orders = s.orders + excluded.orders, units = s.units + excluded.units, gross = s.gross + excluded.gross,
+                returned = s.returned + excluded.returned, net = s.net + excluded.net
+        "#,
+        &kinds as &[&str],
+        &currencies as &[&str],
+        &keys as &[&str],
+        &orders,
+        &units,
+        &amounts(|sums| &sums.gross),
+        &amounts(|sums| &sums.returned),
+        &amounts(|sums| &sums.net),
     )
     .execute(connection)
     .await?;

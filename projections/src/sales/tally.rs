@@ -67,12 +67,16 @@ impl Cells {
     }
 }
 
+/// What is added to totals: by kind, currency and key, the order in which rows are locked.
+pub type Totals = BTreeMap<(&'static str, &'static str, String), Sums>;
+
 /// What a batch adds.
 #[derive(Default)]
 pub struct Tally {
     countries: Cells,
     products: Cells,
     categories: Cells,
+    totals: Totals,
 }
 
 impl Tally {
@@ -83,7 +87,11 @@ impl Tally {
         }
         self.countries.at(place, place.country).add(amounts)?;
         self.products.at(place, product).add(amounts)?;
-        self.categories.at(place, category).add(amounts)
+        self.categories.at(place, category).add(amounts)?;
+        self.total("day", place, place.day.to_string()).add(amounts)?;
+        [("country", place.country), ("product", product), ("category", category)]
+            .into_iter()
+            .try_for_each(|(by, key)| self.total(by, place, key.to_owned()).add(amounts))
     }
 
     /// Counts an order once in each cell it has lines in.
@@ -95,12 +103,23 @@ impl Tally {
         for category in categories {
             self.categories.at(place, category).orders += 1;
         }
+        self.total("day", place, place.day.to_string()).orders += 1;
+        let country = std::iter::once(("country", place.country));
+        let keys = country.chain(products.iter().map(|key| ("product", *key))).chain(categories.iter().map(|key| ("category", *key)));
+        for (by, key) in keys {
+            self.total(by, place, key.to_owned()).orders += 1;
+        }
+    }
+
+    fn total(&mut self, by: &'static str, place: &Place<'_>, key: String) -> &mut Sums {
+        self.totals.entry((by, place.currency.code(), key)).or_default()
     }
 
     pub async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
         tables::add_by_country(&mut *connection, &self.countries).await?;
         tables::add_by_product(&mut *connection, &self.products).await?;
-        tables::add_by_category(connection, &self.categories).await
+        tables::add_by_category(&mut *connection, &self.categories).await?;
+        tables::add_to_totals(connection, &self.totals).await
     }
 
     #[cfg(test)]

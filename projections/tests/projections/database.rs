@@ -21,6 +21,7 @@ pub const TABLES: &[&str] = &[
     "sales_by_country",
     "sales_by_product",
     "sales_by_category",
+    "sales_totals",
     "sales_orders",
     "search_products",
     "search_reviews",

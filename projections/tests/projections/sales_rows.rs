@@ -112,6 +112,41 @@ async fn imported_invoices_count_as_they_were_charged() {
 }
 
 #[tokio::test]
+async fn totals_are_what_the_cells_come_to_however_events_are_cut_into_batches() {
+    for batch in [1, 3, 100] {
+        let Some(database) = Database::create().await else { return };
+        let mut log = Log::default();
+        for number in 1..=3 {
+            sold(&mut log, number);
+        }
+        log.at("2026-03-02T10:00:00Z").add(&order(1), "OrderCancelled", &cancelled("requested", None, None, true));
+        log.add(&order(2), "OrderReturned", &returned(20, &[("A", 1)]));
+        let lines = [("A", 2, "0.001", "0.002"), ("D", 1, "-4.25", "-4.25")];
+        log.add(&order(4), "OrderImported", &imported("placed_at", "2010-12-01T08:26:00Z", "France", &lines, "-4.248"));
+        database.apply("sales", &log.events, batch).await;
+        let totals = r#"select json_agg(json_build_array("by", currency, key, orders, units, gross, returned, net) order by "by", currency, key)
+            from read_model.sales_totals"#;
+        let cells = r#"select json_agg(json_build_array("by", currency, key, orders, units, gross, returned, net) order by "by", currency, key) from (
+            select 'country' collate "C" as "by", currency collate "C" as currency, country collate "C" as key, sum(orders) as orders, sum(units) as units, sum(gross) as gross,
+                   sum(returned) as returned, sum(net) as net
+            from read_model.sales_by_country group by 2, 3
+            union all
+            select 'day', currency, day::text, sum(orders), sum(units), sum(gross), sum(returned), sum(net)
+            from read_model.sales_by_country group by 2, 3
+            union all
+            select 'product', currency, product, sum(orders), sum(units), sum(gross), sum(returned), sum(net)
+            from read_model.sales_by_product group by 2, 3
+            union all
+            select 'category', currency, category, sum(orders), sum(units), sum(gross), sum(returned), sum(net)
+            from read_model.sales_by_category group by 2, 3) s"#;
+        let read = async |sql: &'static str| sqlx::query_scalar::<_, Value>(sql).fetch_one(&database.pool).await.expect("sums");
+        let totals = read(totals).await;
+        assert_eq!(totals, read(cells).await, "in batches of {batch}");
+        assert_eq!(totals.as_array().map(Vec::len), Some(10), "{totals}");
+    }
+}
+
+#[tokio::test]
 async fn an_invoice_that_adjusts_accounts_counts_in_net_only() {
     let Some(database) = Database::create().await else { return };
     let mut log = Log::default();

@@ -9,7 +9,7 @@ use domain::{
     stock::Stock,
 };
 use event_schemas::{StreamId, Timestamp};
-use event_store::EventStore;
+use event_store::{EventStore, NewSnapshot};
 use gateway::{FieldError, Json, MinPosition, Path, Position, Problem, Query};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use crate::{Queries, answer::not_found, error::Error};
 
 /// How many events are in memory at a time, however long a stream is.
 const PAGE: i64 = 5_000;
+/// After so many events a state is kept: whoever asks for an old state of a long stream folds no more than these, once somebody has asked before.
+const KEPT_EVERY: i64 = 5_000;
 
 /// Which state is wanted: one of the two, or neither.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -119,6 +121,15 @@ async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i
             (read_up_to, at) = (recorded.version, recorded.recorded_at);
             if let Some(event) = A::own(&recorded.event) {
                 state = A::evolve(state, event, at);
+            }
+            if read_up_to % KEPT_EVERY == 0 {
+                let state = serde_json::to_string(&state)?;
+                store.offer_past_snapshot(NewSnapshot {
+                    stream: stream.clone(),
+                    version: read_up_to,
+                    state_version: A::STATE_VERSION,
+                    state,
+                });
             }
         }
     }

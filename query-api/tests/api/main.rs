@@ -8,6 +8,7 @@ mod freshness;
 mod history;
 mod orders;
 mod parked;
+mod plans;
 mod products;
 mod sales;
 mod shop;

@@ -13,7 +13,15 @@ const SALES: &str = "
         ('2010-12-01', 'GBP', 'A', 2, 9, 15.5, 0, 15.5), ('2010-12-02', 'GBP', 'A', 1, 1, 9.001, -5, 4.001),
         ('2010-12-01', 'GBP', 'B', 1, 1, 5, 0, 5), ('2010-12-02', 'GBP', 'C', 1, 3, 0, 0, 0), ('2011-01-01', 'GBP', 'D', 1, 1, 100, 0, 100);
     insert into read_model.sales_by_category values
-        ('2010-12-01', 'GBP', '', 2, 9, 15.5, 0, 15.5), ('2010-12-01', 'GBP', 'home', 2, 9, 30, 0, 30);";
+        ('2010-12-01', 'GBP', '', 2, 9, 15.5, 0, 15.5), ('2010-12-01', 'GBP', 'home', 2, 9, 30, 0, 30);
+    insert into read_model.sales_totals values
+        ('day', 'GBP', '2010-12-01', 2, 10, 20.5, 0, 20.5), ('day', 'GBP', '2010-12-02', 2, 4, 9.001, -5, 4.001),
+        ('day', 'GBP', '2011-01-01', 1, 1, 100, 0, 100), ('day', 'JPY', '2011-01-01', 1, 1, 900, 0, 900),
+        ('country', 'GBP', 'United Kingdom', 3, 11, 20.501, -5, 15.501), ('country', 'GBP', 'EIRE', 2, 4, 109, 0, 109),
+        ('country', 'JPY', 'Japan', 1, 1, 900, 0, 900),
+        ('product', 'GBP', 'A', 3, 10, 24.501, -5, 19.501), ('product', 'GBP', 'B', 1, 1, 5, 0, 5), ('product', 'GBP', 'C', 1, 3, 0, 0, 0),
+        ('product', 'GBP', 'D', 1, 1, 100, 0, 100),
+        ('category', 'GBP', '', 2, 9, 15.5, 0, 15.5), ('category', 'GBP', 'home', 2, 9, 30, 0, 30);";
 
 async fn with_sales(test: impl AsyncFnOnce(&Shop)) {
     with_setup(&format!("{CHECKPOINTS}; {SALES}"), test).await;
@@ -48,6 +56,8 @@ async fn other_reports_are_ranked_by_net() {
         assert_eq!(listed("by=country").await, json!(["EIRE", "United Kingdom"]));
         assert_eq!(listed("by=category").await, json!(["home", "uncategorised"]));
         assert_eq!(listed("by=country&currency=JPY").await, json!(["Japan"]));
+        assert_eq!(listed("by=product&from=2010-12-01&to=2010-12-31").await, json!(["A", "B", "C"]));
+        assert_eq!(listed("by=country&to=2010-12-02").await, json!(["United Kingdom", "EIRE"]));
         let products = shop.get("/v1/sales?by=product").await;
         assert_eq!(products.body["items"][1]["net"], gbp("19.501"));
         assert_eq!(products.body["total"]["orders"], json!(5), "an order of several products is one order");

@@ -8,7 +8,10 @@ use futures::FutureExt;
 use http::{HeaderMap, Request, StatusCode};
 use query_api::Queries;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -40,6 +43,11 @@ impl Answer {
 
 /// Runs `test` on a database that `setup` was run in before the server came up. Without a Postgres it is skipped, loudly.
 pub async fn with_setup(setup: &str, test: impl AsyncFnOnce(&Shop)) {
+    with_settings(&[], setup, test).await;
+}
+
+/// [`with_setup`], on connections with settings of their own.
+pub async fn with_settings(settings: &[(&str, &str)], setup: &str, test: impl AsyncFnOnce(&Shop)) {
     let Ok(url) = std::env::var("MERX_TEST_DATABASE_URL") else {
         eprintln!("SKIPPED: a test of query-api needs MERX_TEST_DATABASE_URL");
         return;
@@ -48,7 +56,8 @@ pub async fn with_setup(setup: &str, test: impl AsyncFnOnce(&Shop)) {
     let mut admin = PgConnection::connect(&url).await.unwrap();
     run(&mut admin, format!("create database {name} template template0")).await;
     let base = url.rsplit_once('/').unwrap().0;
-    let pool = PgPoolOptions::new().max_connections(4).connect(&format!("{base}/{name}")).await.unwrap();
+    let options: PgConnectOptions = format!("{base}/{name}").parse().unwrap();
+    let pool = PgPoolOptions::new().max_connections(4).connect_with(options.options(settings.iter().copied())).await.unwrap();
     let outcome = AssertUnwindSafe(async {
         event_store::MIGRATIONS.run(&pool).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(setup.to_owned())).execute(&pool).await.unwrap();

@@ -115,3 +115,35 @@ async fn a_snapshot_is_read_in_place_of_the_events_before_it_and_of_no_others() 
     })
     .await;
 }
+
+/// The longest streams are asked for old states, too: those in between are kept, so that the second to ask does not fold it all.
+#[tokio::test]
+async fn an_old_state_of_a_long_stream_is_folded_from_one_that_was_kept_on_the_way() {
+    let renames = "do $$ begin for v in 2..12000 loop
+        perform append('category-home', v, 'CategoryRenamed', format('{\"name\": \"n%s\"}', v)::json); end loop; end $$";
+    let created = r#"select append('category-home', 1, 'CategoryCreated', '{"id": "home", "name": "Home", "parent": null}');"#;
+    with_setup(&format!("{APPEND} {created} {renames}"), async |shop| {
+        let store = EventStore::open(shop.pool.clone()).await.unwrap();
+        let name = async |version: i64| {
+            shop.get(&format!("/v1/streams/category-home/state?version={version}")).await.body["state"]["name"].clone()
+        };
+        assert_eq!(name(11_000).await, json!("n11000"));
+        let kept = async || -> Vec<i64> {
+            sqlx::query_scalar("select version from past_snapshots order by version").fetch_all(&shop.pool).await.unwrap()
+        };
+        while kept().await != [5_000, 10_000] {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        for (asked, begun) in [(12_000, Some(10_000)), (10_000, Some(10_000)), (9_999, Some(5_000)), (4_999, None)] {
+            let found = store.snapshot(&stream(), Category::STATE_VERSION, asked).await.unwrap();
+            assert_eq!(found.map(|snapshot| snapshot.version), begun, "for version {asked}");
+            assert_eq!(name(asked).await, json!(format!("n{asked}")));
+        }
+        shop.sql(
+            "update past_snapshots set state = '{\"status\": \"created\", \"id\": \"home\", \"name\": \"Mallory\", \"parent\": null}'",
+        )
+        .await;
+        assert_eq!(name(10_000).await, json!("n10000"), "what was changed is not read");
+    })
+    .await;
+}
