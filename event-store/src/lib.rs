@@ -143,6 +143,8 @@ impl From<sqlx::Error> for Error {
 #[derive(Clone)]
 pub struct EventStore {
     inner: Arc<Inner>,
+    /// What streams, the log and snapshots are read over for whoever asks what happened.
+    reads: PgPool,
 }
 
 struct Inner {
@@ -165,10 +167,16 @@ impl EventStore {
         let tails = tails::start(pool.clone());
         let snapshots = snapshots::start(pool.clone());
         let turns = turn::Turns::new(pool.clone());
-        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub, turns }) })
+        Ok(Self { reads: pool.clone(), inner: Arc::new(Inner { pool, appender, tails, snapshots, hub, turns }) })
     }
 
-    /// The pool it reads with.
+    /// The same log, whose history is read over `reads`: so that no reader of much of it keeps a writer waiting.
+    #[must_use]
+    pub fn reading_over(&self, reads: PgPool) -> Self {
+        Self { inner: self.inner.clone(), reads }
+    }
+
+    /// The pool it writes with, and reads what writing needs.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.inner.pool
@@ -241,6 +249,11 @@ impl EventStore {
     #[must_use]
     pub fn known_head(&self) -> i64 {
         self.inner.hub.head()
+    }
+
+    /// Waits until this process knows of an event after `after`; how far the log reaches then.
+    pub async fn reached(&self, after: i64) -> i64 {
+        self.inner.hub.reached(after).await
     }
 
     /// The log as an ordered source of the events of `categories`.
