@@ -49,6 +49,7 @@ pub use parked::{Parked, ParkedStreams};
 pub use read::StoredEvent;
 pub use snapshots::{NewSnapshot, Snapshot};
 pub use tails::{Tail, Wanted};
+pub use turn::Turn;
 
 /// The migrations of the whole database, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -241,7 +242,7 @@ impl EventStore {
     ///
     /// # Errors
     /// [`Error::Overloaded`], where too many wait or it has not come after twenty seconds; the database can't be reached.
-    pub async fn take_turn(&self, name: &'static str) -> Result<turn::Turn, Error> {
+    pub async fn take_turn(&self, name: &'static str) -> Result<Turn, Error> {
         self.inner.turns.take(name).await
     }
 
