@@ -34,7 +34,7 @@ use watched::Watched;
 /// How often connections are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a newcomer waits for the place of a connection that is being ended for it.
-const ADMISSION_LIMIT: Duration = Duration::from_secs(1);
+const ADMISSION_LIMIT: Duration = Duration::from_secs(5);
 /// The most newcomers that wait so or are being refused; others are dropped without a word.
 const LOBBY: usize = 128;
 /// The most bytes of a request's line and headers, and what a connection buffers.
