@@ -33,6 +33,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use ::search::Index;
+use event_schemas::Currency;
 use freshness::Checkpoints;
 
 /// Connections that history is read over.
@@ -51,6 +52,7 @@ pub struct Queries {
     closing: Arc<watch::Sender<bool>>,
     waiters: Arc<log::Waiters>,
     search: Option<Arc<dyn Index>>,
+    currency: Option<Currency>,
 }
 
 impl Queries {
@@ -61,7 +63,13 @@ impl Queries {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
         let store = store.reading_over(scans(&reads));
         let waiters = Arc::new(log::Waiters::new(store.clone()));
-        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), waiters, search }
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), waiters, search, currency: None }
+    }
+
+    /// The same of a shop whose prices are compared in `currency` where nobody says in which.
+    #[must_use]
+    pub fn in_currency(self, currency: Option<Currency>) -> Self {
+        Self { currency, ..self }
     }
 
     /// Answers every long poll at once, now and from now on: call it when the server begins to stop.
