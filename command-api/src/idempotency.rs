@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gateway::{Credential, IdempotencyKey, Problem, problem::Kind};
-use http::{Method, StatusCode};
+use http::{StatusCode, request::Parts};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -54,11 +54,9 @@ type Turns = Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>;
 /// The keys whose requests are under way in this process.
 static UNDER_WAY: LazyLock<Turns> = LazyLock::new(Turns::default);
 
-/// Middleware for all writes.
+/// Middleware around every route that writes.
 pub async fn layer(State(shop): State<Shop>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || !request.headers().contains_key(gateway::idempotency::IDEMPOTENCY_KEY)
-    {
+    if !request.headers().contains_key(gateway::idempotency::IDEMPOTENCY_KEY) {
         return next.run(request).await;
     }
     answer(&shop, request, next).await.unwrap_or_else(IntoResponse::into_response)
@@ -70,12 +68,17 @@ async fn answer(shop: &Shop, request: Request, next: Next) -> Result<Response, P
         return Ok(next.run(Request::from_parts(parts, body)).await);
     };
     let Ok(Credential(credential)) = Credential::from_request_parts(&mut parts, &()).await;
-    let body = gateway::body::read(Request::from_parts(parts.clone(), body)).await?;
+    let owner = match credential {
+        Some(credential) => credential,
+        None => guest(&parts, &key)?,
+    };
+    // As it is: it must not matter to what the handler says of it that there is a key.
+    let body = gateway::body::read_unchecked(Request::from_parts(parts.clone(), body)).await?;
     let target = parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string);
-    let owner = credential.unwrap_or_else(|| parts.uri.path().to_owned());
+    let compared = if body.is_empty() { gateway::body::unsent(&parts.method) } else { body.clone() };
     let keyed = Keyed {
         scope: digest(&[owner.as_bytes(), key.as_bytes()]),
-        fingerprint: digest(&[parts.method.as_str().as_bytes(), target.as_bytes(), &body]),
+        fingerprint: digest(&[parts.method.as_str().as_bytes(), target.as_bytes(), &compared]),
     };
     let turn = UNDER_WAY.lock().entry(keyed.scope).or_default().clone();
     let _leave = Leave { scope: keyed.scope };
@@ -90,6 +93,12 @@ async fn answer(shop: &Shop, request: Request, next: Next) -> Result<Response, P
     }
     // Perhaps it was refused because the same request had been accepted by another server meanwhile.
     Ok(kept(shop.store.pool(), &keyed).await?.unwrap_or(response))
+}
+
+/// What a key belongs to that came without a credential: the path. No credential is a path, so that their scopes can't meet.
+fn guest(parts: &Parts, key: &str) -> Result<String, Problem> {
+    gateway::idempotency::check_guests_key(key)?;
+    Ok(parts.uri.path().to_owned())
 }
 
 /// Forgets a key's turn when nobody else waits for it.

@@ -2,13 +2,13 @@
 
 use axum::{
     body::Body,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     response::{IntoResponse, Response},
 };
 use domain::Aggregate;
 use event_schemas::StreamId;
 use event_store::KeyedAnswer;
-use gateway::{IfMatch, Problem, conditional, position};
+use gateway::{ETag, IfMatch, Problem, position};
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 
@@ -40,12 +40,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Write {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let if_match = IfMatch::from_request_parts(parts, state).await?;
+        let names_resource = parts.extensions.get::<MatchedPath>().is_none_or(|path| path.as_str().contains('{'));
+        if !names_resource {
+            if_match.check_unversioned()?;
+        }
         let context = Context { if_match, ..Context::new(now(), "client") };
         Ok(Self { context, keyed: parts.extensions.get::<Keyed>().copied() })
     }
 }
 
 impl Write {
+    /// The same, where its condition was about something else than what it changes, and holds.
+    #[must_use]
+    pub fn unconditional(self) -> Self {
+        Self { context: Context { if_match: IfMatch(None), ..self.context }, ..self }
+    }
+
     /// Runs one command that is all there is to the write, and answers with what `render` makes of the state after it.
     ///
     /// # Errors
@@ -142,7 +152,7 @@ impl IntoResponse for Answer {
         *response.status_mut() = if location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ETAG, conditional::etag(draft.version));
+        headers.insert(header::ETAG, ETag::of(draft.version).header());
         headers.insert(position::POSITION, position.into());
         headers.extend(location.map(|location| (header::LOCATION, location)));
         if is_replayed {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    FieldError, Problem,
+    FieldError, Problem, json,
     refusal::{self, push},
     shape,
 };
@@ -80,30 +80,49 @@ pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) 
     T::deserialize(deserializer).map(Some)
 }
 
-/// Takes in a body: its size, its media type and its arrival are checked, not yet that it is JSON.
+/// Takes in a body: its size, its media type and its arrival are checked, not yet that it is JSON. A POST may come without one.
 pub async fn read(request: Request) -> Result<Bytes, Problem> {
+    let refused = media_type(request.method(), request.headers());
+    let method = request.method().clone();
+    let bytes = take(request, refused).await?;
+    Ok(if bytes.is_empty() { unsent(&method) } else { bytes })
+}
+
+/// Takes in a body whatever it is, for whoever compares requests; it is read and checked by the handler.
+pub async fn read_unchecked(request: Request) -> Result<Bytes, Problem> {
+    take(request, None).await
+}
+
+/// A body that was not sent, as it is read: that of a POST has no fields.
+pub fn unsent(method: &Method) -> Bytes {
+    Bytes::from_static(if *method == Method::POST { b"{}" } else { b"" })
+}
+
+/// `refused` is why the body can't be read, if there is one: what is empty has no media type.
+async fn take(request: Request, refused: Option<Problem>) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
-    let refused =
-        if body.size_hint().lower() > LIMIT_BYTES as u64 { Some(too_large()) } else { media_type(&parts.method, &parts.headers, &body) };
-    if let Some(problem) = refused {
-        if !parts.headers.contains_key(header::EXPECT) {
+    let is_expected = parts.headers.contains_key(header::EXPECT);
+    let refused_unread =
+        if body.size_hint().lower() > LIMIT_BYTES as u64 { Some(too_large()) } else { refused.clone().filter(|_| is_expected) };
+    if let Some(problem) = refused_unread {
+        if !is_expected {
             linger(body.into_data_stream());
         }
         return Err(problem);
     }
-    let bytes = timeout(TIMEOUT, collect(body)).await.unwrap_or_else(|_| Err(too_slow()))?;
-    Ok(if bytes.is_empty() && parts.method == Method::POST { Bytes::from_static(b"{}") } else { bytes })
+    timeout(TIMEOUT, collect(body, refused)).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn collect(body: Body) -> Result<Bytes, Problem> {
+async fn collect(body: Body, mut refused: Option<Problem>) -> Result<Bytes, Problem> {
     let mut stream = body.into_data_stream();
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "The body broke off."))?;
-        if first.len().max(all.len()) + chunk.len() > LIMIT_BYTES {
+        let is_too_large = first.len().max(all.len()) + chunk.len() > LIMIT_BYTES;
+        if let Some(problem) = refused.take_if(|_| !chunk.is_empty()).or_else(|| is_too_large.then(too_large)) {
             linger(stream);
-            return Err(too_large());
+            return Err(problem);
         }
         if all.is_empty() && first.is_empty() {
             first = chunk; // Nearly always all there is: no copy.
@@ -139,14 +158,12 @@ fn too_slow() -> Problem {
         .header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
-fn media_type(method: &Method, headers: &HeaderMap, body: &Body) -> Option<Problem> {
+fn media_type(method: &Method, headers: &HeaderMap) -> Option<Problem> {
     let refused = |detail: &str| Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return refused("A compressed body is not read here; send it without Content-Encoding.");
     }
-    let Some(sent) = headers.get(header::CONTENT_TYPE) else {
-        return if body.is_end_stream() { None } else { refused("The body has no Content-Type; send application/json.") };
-    };
+    let Some(sent) = headers.get(header::CONTENT_TYPE) else { return refused("The body has no Content-Type; send application/json.") };
     if sent.to_str().is_ok_and(|sent| is_json(method, sent)) {
         return None;
     }
@@ -174,8 +191,7 @@ fn is_json(method: &Method, sent: &str) -> bool {
 /// Reads JSON as a `T`: 400 if it is none, 422 with everything that is wrong if it is another shape.
 pub fn parse<T: DeserializeOwned + JsonSchema + 'static>(bytes: &[u8]) -> Result<T, Problem> {
     let shape = shape::of::<T>()?;
-    let value = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))?;
-    let mut errors = Vec::new();
+    let (value, mut errors) = json::parse(bytes).map_err(|error| not_json(bytes, &error))?;
     if may_hold_nul(bytes) {
         find_nul(&value, &mut String::new(), &mut errors);
     }

@@ -1,19 +1,22 @@
 //! Route tables: each route is declared once, with its handler and its description. The router, its 405s and the OpenAPI document come of it.
 
 mod document;
+mod parameters;
 mod schemas;
+mod tidy;
 
 use std::any::type_name;
 
 use axum::{
     Router,
     handler::Handler,
-    middleware::from_fn,
+    middleware::{from_fn, map_response},
+    response::Response,
     routing::{MethodFilter, MethodRouter, on},
 };
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     fallback,
@@ -31,6 +34,21 @@ pub struct Route<S = ()> {
     about: About,
 }
 
+/// What a document says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Information<'a> {
+    /// The API's name.
+    pub title: &'a str,
+    /// The program's version.
+    pub version: &'a str,
+    /// What it is for.
+    pub description: &'a str,
+    /// An SPDX expression.
+    pub license: &'a str,
+    /// What the tags of routes stand for.
+    pub tags: &'a [(&'a str, &'a str)],
+}
+
 #[derive(Default)]
 struct About {
     summary: &'static str,
@@ -38,9 +56,17 @@ struct About {
     tag: &'static str,
     path_params: Vec<(&'static str, &'static str)>,
     query: Option<SchemaOf>,
-    body: Option<SchemaOf>,
+    body: Option<Body>,
+    links: Vec<(&'static str, &'static str)>,
     answers: Vec<Answer>,
     problems: Vec<Kind>,
+}
+
+#[derive(Clone, Copy)]
+struct Body {
+    schema: SchemaOf,
+    /// Whether it has to have any field at all.
+    is_required: bool,
 }
 
 struct Answer {
@@ -117,7 +143,10 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// The handler takes a [`crate::Json`] of `T`.
     #[must_use]
     pub fn body<T: JsonSchema + 'static>(mut self) -> Self {
-        self.about.body = Some(SchemaGenerator::subschema_for::<T>);
+        let has_required = shape::of::<T>().is_ok_and(|shape| shape.schema.get("required").is_some_and(|names| *names != json!([])));
+        // Of a POST that may be empty nothing need be sent.
+        let is_required = has_required || self.method != Method::POST;
+        self.about.body = Some(Body { schema: SchemaGenerator::subschema_for::<T>, is_required });
         self.compiled::<T>()
     }
 
@@ -132,6 +161,14 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     #[must_use]
     pub fn answers_with(mut self, status: u16, media_type: &'static str) -> Self {
         self.about.answers.push(Answer { status, media_type, schema: None });
+        self
+    }
+
+    /// The answer tells the last name in the path `address`, by `expression` of OpenAPI's links, as in `$response.body#/id`: all that may be
+    /// asked at this address and below it is linked.
+    #[must_use]
+    pub fn leads_to(mut self, address: &'static str, expression: &'static str) -> Self {
+        self.about.links.push((address, expression));
         self
     }
 
@@ -195,6 +232,15 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Routes { routes: self.routes.into_iter().map(with_state).collect() }
     }
 
+    /// Puts `wrap` around every route that writes, within what is answered for paths and methods that there are none of.
+    #[must_use]
+    pub fn around_writes(mut self, wrap: impl Fn(MethodRouter<S>) -> MethodRouter<S>) -> Self {
+        for route in self.routes.iter_mut().filter(|route| route.method != Method::GET) {
+            route.handler = wrap(std::mem::take(&mut route.handler));
+        }
+        self
+    }
+
     /// The router: 404 for unknown paths, 405 with the right `Allow` for other methods. Merge all tables first.
     ///
     /// # Panics
@@ -204,6 +250,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         for mut route in self.routes {
             if route.about.query.is_none() {
                 route.handler = route.handler.layer(from_fn(query::refuse_any));
+            }
+            if route.method == Method::GET {
+                route.handler = route.handler.layer(map_response(revalidated));
             }
             match paths.iter_mut().find(|(path, ..)| same_path(path, route.path)) {
                 Some((_, methods, handlers)) => {
@@ -216,13 +265,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         let router = Router::new().fallback(fallback::not_found);
         paths.into_iter().fold(router, |router, (path, methods, handlers)| {
             let allow = allow(&methods);
-            router.route(path, handlers.fallback(move || async move { fallback::method_not_allowed(&allow) }))
+            router.route(path, handlers.fallback(move |method: Method| async move { fallback::other_method(&method, &allow) }))
         })
     }
 
     /// The OpenAPI 3.1 document of the table.
-    pub fn openapi(&self, title: &str, version: &str) -> Value {
-        document::of(&self.routes, title, version)
+    pub fn openapi(&self, information: &Information<'_>) -> Value {
+        document::of(&self.routes, information)
     }
 
     /// Every kind of refusal that clients may meet, by status and code.
@@ -232,6 +281,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         kinds.dedup_by_key(|kind| (kind.status, kind.code));
         kinds
     }
+}
+
+/// What may change is kept by nobody without asking whether it has.
+async fn revalidated(mut response: Response) -> Response {
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    response
 }
 
 fn allow(methods: &[Method]) -> HeaderValue {

@@ -1,6 +1,6 @@
 //! Lists come in pages: how long a page is, and where the next one starts.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Deref};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -83,6 +83,34 @@ impl<T> Page<T> {
     }
 }
 
+/// A cursor as it is sent: `next_cursor` of the page before. In a query: `cursor: Option<CursorText>`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct CursorText(String);
+
+impl Deref for CursorText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl JsonSchema for CursorText {
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // The version and the check are seven characters, or a part of them.
+        json_schema!({"type": "string", "pattern": "^A[Q-f][A-Za-z0-9_-]{5,}$", "maxLength": MAX_LEN})
+    }
+}
+
 /// Where a page starts: opaque to clients, and good only for the list that gave it.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor;
@@ -107,7 +135,7 @@ impl Cursor {
     pub fn decode<T: DeserializeOwned>(kind: &'static str, cursor: &str) -> Result<T, Problem> {
         Self::open(kind, cursor).ok_or_else(|| {
             let detail = "must be the next_cursor of this same list, unchanged; start again without one";
-            Problem::invalid(vec![FieldError::new("?cursor", "malformed", detail)])
+            Problem::invalid(vec![FieldError::new("?cursor", "unknown_cursor", detail)])
         })
     }
 

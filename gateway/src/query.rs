@@ -1,4 +1,6 @@
-//! Query strings, read as strictly as bodies.
+//! Query strings, read as strictly as bodies: each parameter comes once, and with a value.
+
+use std::collections::HashSet;
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -8,15 +10,14 @@ use axum::{
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, map::Entry};
+use serde_json::{Map, Value};
 
 use crate::{
     FieldError, Problem, body, refusal,
     shape::{self, Reading},
 };
 
-/// A query string that is a `T`. Lists take repeats and commas; a property that is a map takes `name.key=value`,
-/// each of them as often as its lists need.
+/// A query string that is a `T`. Lists take commas; a property that is a map takes `name.key=value`, or `name[key]=value`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
@@ -33,10 +34,13 @@ pub fn parse<T: DeserializeOwned + JsonSchema + 'static>(query: &str) -> Result<
     let shape = shape::of::<T>()?;
     let mut object = Map::new();
     let mut errors = Vec::new();
+    let mut names = HashSet::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
         match (decoded(name), decoded(text)) {
+            (Some(name), _) if names.contains(&name) => errors.push(FieldError::new(format!("?{name}"), "repeated", "must be sent once")),
             (Some(name), Some(text)) => {
+                names.insert(name.clone());
                 if let Err(error) = put(&mut object, shape, name, text) {
                     errors.push(error);
                 }
@@ -68,55 +72,46 @@ pub(crate) async fn refuse_any(request: Request, next: Next) -> Response {
 }
 
 fn put(object: &mut Map<String, Value>, shape: &shape::Shape, name: String, text: String) -> Result<(), FieldError> {
-    let map = name.split_once('.').and_then(|(map, key)| Some((map, key, shape.parameters.get(map)?)));
-    if let Some((map, key, Reading::Map(item))) = map {
-        let inner = object.entry(map).or_insert_with(|| Value::Object(Map::new()));
-        let Value::Object(inner) = inner else { return Ok(()) };
-        if let Reading::List(item) = &**item {
-            let list = inner.entry(key).or_insert_with(|| Value::Array(Vec::new()));
-            add_values(list, item, &text);
-            return Ok(());
+    let refused = |code, detail: &str| Err(FieldError::new(format!("?{name}"), code, detail));
+    let in_map = entry(&name).and_then(|(map, key)| Some((map, key, shape.parameters.get(map)?)));
+    let reading = match in_map {
+        Some((_, _, Reading::Map(item))) => Some(&**item),
+        _ => shape.parameters.get(&name),
+    };
+    let value = match reading {
+        Some(Reading::Map(_)) => return refused("malformed", &format!("is sent as {name}.NAME=value")),
+        Some(Reading::Text) if text.is_empty() => return refused("empty", "must not be empty; leave it out"),
+        Some(Reading::List(_)) if text.split(',').all(str::is_empty) => return refused("empty", "must not be empty; leave it out"),
+        Some(reading) => value(reading, text),
+        None => Value::String(text), // The validator tells that it is unknown.
+    };
+    match in_map {
+        Some((map, key, Reading::Map(_))) => {
+            if let Value::Object(inner) = object.entry(map).or_insert_with(|| Value::Object(Map::new()))
+                && inner.insert(key.to_owned(), value).is_some()
+            {
+                return refused("repeated", "must be sent once");
+            }
         }
-        return once(inner, key.to_owned(), value(item, text)).map_err(|_| repeated(&name));
+        _ => {
+            object.insert(name, value);
+        }
     }
-    match shape.parameters.get(&name) {
-        Some(Reading::List(item)) => {
-            let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-            add_values(list, item, &text);
-            Ok(())
-        }
-        Some(Reading::Map(_)) => Err(FieldError::new(format!("?{name}"), "malformed", format!("is sent as {name}.NAME=value"))),
-        Some(reading) => once(object, name, value(reading, text)),
-        None => {
-            object.insert(name, Value::String(text)); // The validator tells that it is unknown.
-            Ok(())
-        }
-    }
+    Ok(())
 }
 
-fn add_values(list: &mut Value, item: &Reading, text: &str) {
-    if let Value::Array(list) = list {
-        list.extend(text.split(',').filter(|part| !part.is_empty()).map(|part| value(item, part.to_owned())));
-    }
-}
-
-fn once(object: &mut Map<String, Value>, name: String, value: Value) -> Result<(), FieldError> {
-    match object.entry(name) {
-        Entry::Vacant(place) => {
-            place.insert(value);
-            Ok(())
-        }
-        Entry::Occupied(taken) => Err(repeated(taken.key())),
-    }
-}
-
-fn repeated(name: &str) -> FieldError {
-    FieldError::new(format!("?{name}"), "repeated", "must be sent once")
+/// The map and the key that a name stands for: `attributes.colour`, or `attributes[colour]`.
+fn entry(name: &str) -> Option<(&str, &str)> {
+    name.strip_suffix(']').and_then(|name| name.split_once('[')).or_else(|| name.split_once('.'))
 }
 
 /// The text as the schema wants it; as it is where it can't be that, for the validator to refuse.
 fn value(reading: &Reading, text: String) -> Value {
     let parsed = match reading {
+        Reading::List(item) => {
+            let parts = text.split(',').filter(|part| !part.is_empty());
+            Some(Value::Array(parts.map(|part| value(item, part.to_owned())).collect()))
+        }
         Reading::Integer if is_integer(&text) => serde_json::from_str(&text).ok(),
         Reading::Number if text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-')) => serde_json::from_str(&text).ok(),
         Reading::Boolean => text.parse().ok().map(Value::Bool),

@@ -11,7 +11,7 @@ use serde_path_to_error::{Path, Segment};
 use crate::{FieldError, shape::Shape};
 
 /// No client mends more at a time, and the answer stays small.
-const MAX_ERRORS: usize = 1000;
+pub(crate) const MAX_ERRORS: usize = 1000;
 /// The most values that a refusal lists; of longer enumerations it names the schema's description and an example.
 const MAX_LISTED: usize = 40;
 
@@ -179,6 +179,7 @@ fn one(shape: &Shape, error: &ValidationError<'_>) -> (&'static str, String) {
             None => ("malformed", format!("must match {pattern}{}", hint(shape, error))),
         },
         Kind::Format { format } => ("malformed", form(format).to_owned()),
+        Kind::Not { schema } if schema.get("const").is_some() => ("out_of_range", format!("must not be {}", schema["const"])),
         Kind::FalseSchema => ("unknown_field", "is not known here; leave it out".to_owned()),
         Kind::OneOfMultipleValid { .. } => ("ambiguous", "must be only one of the forms in the schema".to_owned()),
         _ => ("malformed", error.masked().to_string()),

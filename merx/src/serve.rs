@@ -219,10 +219,10 @@ fn router(roles: &[Role], tending: &Tending, queries: &Queries, health: &Health,
         routes = routes.merge(query_api::routes(queries.clone()));
     }
     let everything = everything(tending, queries, health);
-    let openapi = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
+    let openapi = everything.openapi(&operations::INFORMATION);
     let routes = routes.merge(operations::descriptions(openapi, events)).merge(operations::problems(problems(&everything)));
     let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
-    gateway::request::layer(routes.into_router().layer(idempotent))
+    gateway::request::layer(routes.around_writes(|route| route.layer(idempotent.clone())).into_router())
 }
 
 /// The topics that this server's settings name; those of a server with Kafka and no other settings where it has none.

@@ -46,30 +46,39 @@ pub fn not_found(position: i64, detail: String) -> Problem {
     Problem::not_found(detail).header(POSITION, position.into())
 }
 
-/// One resource: JSON text and its version.
+/// One resource: JSON text and its entity tag.
 #[derive(Debug, Clone)]
 pub struct One {
-    /// The version of its stream.
-    pub version: i64,
-    /// What clients see of it.
-    pub json: String,
+    tag: ETag,
+    json: String,
 }
 
 impl One {
-    /// `resource` at `version`.
+    /// A resource that shows the stream of `version` and nothing else, as it is stored.
+    pub fn stored(version: i64, json: String) -> Self {
+        Self { tag: ETag::of(version), json }
+    }
+
+    /// A resource that shows the stream of `version` and nothing else.
     pub fn of(version: i64, resource: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self { version, json: serde_json::to_string(resource)? })
+        Ok(Self::stored(version, serde_json::to_string(resource)?))
+    }
+
+    /// A resource that shows more than the stream of `version`: what other streams say, or what time it is.
+    pub fn composed(version: i64, resource: &impl Serialize) -> Result<Self, Error> {
+        let json = serde_json::to_string(resource)?;
+        Ok(Self { tag: ETag::of_body(version, json.as_bytes()), json })
     }
 }
 
 impl At<One> {
     /// 200 with the resource, or 304 where the client has it.
     pub fn answer(self, known: &IfNoneMatch) -> Response {
-        let Self { position, found: One { version, json } } = self;
-        if known.has(version) {
-            return (StatusCode::NOT_MODIFIED, Position(position), ETag(version), ()).into_response();
+        let Self { position, found: One { tag, json } } = self;
+        if known.has(&tag) {
+            return (StatusCode::NOT_MODIFIED, Position(position), tag, ()).into_response();
         }
-        (Position(position), ETag(version), raw_json(json)).into_response()
+        (Position(position), tag, raw_json(json)).into_response()
     }
 }
 

@@ -103,7 +103,7 @@ async fn read_one(pool: &PgPool, id: CartId, now: DateTime<Utc>) -> ReadOne {
         (Some(cart), None) => Some(at_prices_of_now(&cart, row.products.as_deref())?),
         (Some(cart), Some(order)) => Some(as_charged(&cart, &order)?),
     };
-    let found = found.map(|cart| One::of(cart.version, &cart)).transpose()?;
+    let found = found.map(|cart| One::composed(cart.version, &cart)).transpose()?;
     Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use event_schemas::{ids::CategoryId, resource::Category};
-use gateway::{Cursor, IfNoneMatch, Limit, MinPosition, Page, Path, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, IfNoneMatch, Limit, MinPosition, Page, Path, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -47,7 +47,7 @@ pub struct Listing {
     #[serde(default)]
     pub limit: Limit,
     /// The `next_cursor` of the page before.
-    pub cursor: Option<String>,
+    pub cursor: Option<CursorText>,
 }
 
 async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): Query<Listing>) -> Result<Response, Problem> {
@@ -97,6 +97,6 @@ async fn read_one(pool: &PgPool, id: &CategoryId) -> ReadOne {
     )
     .fetch_one(pool)
     .await?;
-    let found = row.version.zip(row.document).map(|(version, json)| One { version, json });
+    let found = row.version.zip(row.document).map(|(version, json)| One::stored(version, json));
     Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }

@@ -129,7 +129,7 @@ async fn read_one(pool: &PgPool, id: FlashSaleId, now: DateTime<Utc>) -> ReadOne
     };
     let (position, parked_at) = (row.position, row.parked_at);
     let found = kept().and_then(|kept| Some((kept.sku.parse().ok()?, kept)));
-    let found = found.map(|(sku, kept)| One::of(kept.version, &kept.resource(id, &sku, now)?)).transpose()?;
+    let found = found.map(|(sku, kept)| One::composed(kept.version, &kept.resource(id, &sku, now)?)).transpose()?;
     Ok(Resource { position, parked_at, found })
 }
 

@@ -14,7 +14,7 @@ use event_schemas::{
 };
 use event_store::read::{self, Filter};
 use gateway::{FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -50,9 +50,11 @@ struct Listing {
     after: Option<i64>,
     /// Only of these types.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "event_types")]
     types: Vec<String>,
     /// Only of this category of streams.
+    #[serde(default)]
+    #[schemars(schema_with = "categories")]
     category: Option<String>,
     #[serde(default)]
     limit: Limit,
@@ -60,7 +62,19 @@ struct Listing {
     #[schemars(range(min = 0, max = 20))]
     wait: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[schemars(regex(pattern = "^[0-9]{1,19}$"))]
     cursor: Option<String>,
+}
+
+fn event_types(_: &mut SchemaGenerator) -> Schema {
+    let mut names: Vec<_> = descriptors().map(|descriptor| descriptor.event_type).collect();
+    names.sort_unstable();
+    names.dedup();
+    json_schema!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": names, "description": "an event type", "examples": ["OrderConfirmed"]}})
+}
+
+fn categories(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": CATEGORIES})
 }
 
 /// Events of the log, the oldest first.

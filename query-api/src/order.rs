@@ -7,7 +7,7 @@ use event_schemas::{
     ids::OrderId,
     resource::{Order, OrderStatus},
 };
-use gateway::{Cursor, IfNoneMatch, Limit, MinPosition, Page, Path, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, IfNoneMatch, Limit, MinPosition, Page, Path, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -60,7 +60,7 @@ struct Listing {
     #[serde(default)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    cursor: Option<CursorText>,
 }
 
 /// The last order of a page.
@@ -98,7 +98,7 @@ async fn read_one(pool: &PgPool, id: OrderId) -> ReadOne {
     )
     .fetch_one(pool)
     .await?;
-    let found = row.version.zip(row.document).map(|(version, json)| One { version, json });
+    let found = row.version.zip(row.document).map(|(version, json)| One::stored(version, json));
     Ok(Resource { position: row.position, parked_at: row.parked_at, found })
 }
 

@@ -11,7 +11,7 @@ use event_schemas::{
     money::parse_amount,
     resource::{Product, ProductFlashSale, ProductStatus, ProductStock, Rating},
 };
-use gateway::{Cursor, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -60,7 +60,7 @@ struct Listing {
     #[serde(default)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    cursor: Option<CursorText>,
 }
 
 async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): Query<Listing>) -> Result<Response, Problem> {
@@ -167,7 +167,7 @@ async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> ReadOne {
     .fetch_one(pool)
     .await?;
     let (position, parked_at) = (row.position, row.parked_at);
-    let found = row.product()?.map(|product| One::of(product.version, &product)).transpose()?;
+    let found = row.product()?.map(|product| One::composed(product.version, &product)).transpose()?;
     Ok(Resource { position, parked_at, found })
 }
 

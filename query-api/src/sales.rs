@@ -8,7 +8,7 @@ use axum::{
 };
 use chrono::NaiveDate;
 use event_schemas::{Currency, resource::SignedMoney};
-use gateway::{Cursor, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ struct Listing {
     #[serde(default)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    cursor: Option<CursorText>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use event_schemas::StreamId;
-use gateway::{Cursor, FieldError, Json, Limit, MinPosition, Path, Position, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, FieldError, Json, Limit, MinPosition, Path, Position, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ struct Listing {
     #[serde(default)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    cursor: Option<CursorText>,
 }
 
 /// Events of a stream, the oldest first.

@@ -84,6 +84,11 @@ impl Client {
         }
     }
 
+    /// What there is once it is as new as `position`, however long that takes a busy machine.
+    pub async fn seen_at(&self, path: &str, position: i64) -> Answer {
+        self.until(path, |answer| answer.position() >= position).await
+    }
+
     /// Everything in a list, page by page.
     pub async fn all(&self, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());

@@ -33,6 +33,8 @@ mod database;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod flash_sales;
 #[cfg(test)]
 mod fulfilment;

@@ -265,7 +265,7 @@ impl<A: Aggregate> Entity<A> {
         }
         let basis = || Basis { version: held.version, lineage: held.lineage.clone() };
         // What does not exist is refused by the rules, not by its version.
-        if held.version > 0 && !context.if_match.allows(held.version) {
+        if (held.version > 0 || A::EXISTS_WITHOUT_EVENTS) && !context.if_match.allows(held.version) {
             return Decision::None(Staging::Mismatch(basis()));
         }
         match decided::<A>(&held.state, commands, context.now) {

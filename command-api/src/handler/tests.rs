@@ -229,6 +229,21 @@ async fn what_has_nothing_to_change_is_answered_with_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_that_has_no_events_is_at_version_0_and_an_order_without_any_is_not_there() {
+    let Some(database) = Database::make().await else { return };
+    let handler = database.handler().await;
+    let sku = stream("never-received");
+    let refused = handler.run(&sku, &receive(1), &if_match(7), available).await.unwrap_err();
+    assert_eq!(refused, Failure::VersionMismatch(0));
+    assert_eq!(handler.run(&sku, &receive(1), &if_match(0), available).await.unwrap().version, 1);
+    assert_eq!(handler.run(&sku, &receive(1), &if_match(0), available).await.unwrap_err(), Failure::VersionMismatch(1));
+    let orders = Handler::<domain::order::Order>::new(handler.store.clone(), 10);
+    let cancel = domain::order::Command::Cancel { note: None };
+    let refused = orders.run(&StreamId::order(order()), &cancel, &if_match(7), |_, _| ()).await.unwrap_err();
+    assert!(matches!(refused, Failure::Refused(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_asked_for_is_compared_with_the_newest() {
     let Some(database) = Database::make().await else { return };
     let (handler, other) = (database.handler().await, database.handler().await);

@@ -62,6 +62,8 @@ pub(super) fn routes() -> Routes<Shop> {
                 .tag("Carts")
                 .body::<NewCart>()
                 .answers::<resource::Cart>(201)
+                .leads_to("/v1/carts/{id}", "$response.body#/id")
+                .leads_to("/v1/streams/{stream}", "cart-{$response.body#/id}")
                 .problem(409, "not_for_sale", "A product is archived, or priced in another currency than the cart."),
         )
         .add(

@@ -45,6 +45,8 @@ pub(super) fn routes() -> Routes<Shop> {
                 .tag("Catalogue")
                 .body::<NewCategory>()
                 .answers::<resource::Category>(201)
+                .leads_to("/v1/categories/{id}", "$response.body#/id")
+                .leads_to("/v1/streams/{stream}", "category-{$response.body#/id}")
                 .problem(409, "category_taken", "There is a category with this id already. Choose another, or change the one there is."),
         )
         .add(

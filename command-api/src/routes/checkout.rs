@@ -68,6 +68,8 @@ pub(super) fn routes() -> Routes<Shop> {
             .path_param("id", "The cart's id.")
             .body::<NewCheckout>()
             .answers::<resource::Order>(201)
+            .leads_to("/v1/orders/{id}", "$response.body#/id")
+            .leads_to("/v1/streams/{stream}", "order-{$response.body#/id}")
             .problem(409, "out_of_stock", "Lines that can't be reserved, each with `requested` and `available`. Nothing is held.")
             .problem(
                 409,

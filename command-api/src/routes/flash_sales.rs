@@ -52,6 +52,8 @@ pub(super) fn routes() -> Routes<Shop> {
                 .tag("Catalogue")
                 .body::<NewFlashSale>()
                 .answers::<resource::FlashSale>(201)
+                .leads_to("/v1/flash-sales/{id}", "$response.body#/id")
+                .leads_to("/v1/streams/{stream}", "flashsale-{$response.body#/id}")
                 .description("It runs for at most 366 days. Its price is below the product's, and in the same currency.")
                 .problem(409, "not_for_sale", "A product is archived, or has no price in the currency that is asked for.")
                 .problem(422, "price_not_lower", "The sale's price is not below what the product costs without a sale.")

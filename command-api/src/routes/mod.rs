@@ -53,7 +53,11 @@ fn bounded_map(map: &Schema, entries: usize, name: usize, value: usize) -> Schem
 
 /// 404 unless there is a product `sku`.
 async fn require_product(shop: &Shop, sku: &Sku) -> Result<(), Problem> {
-    if product_exists(shop, sku).await? { Ok(()) } else { Err(Problem::not_found(format!("There is no product {sku}: create it first."))) }
+    if product_exists(shop, sku).await? { Ok(()) } else { Err(unknown_product(sku)) }
+}
+
+fn unknown_product(sku: &Sku) -> Problem {
+    Problem::not_found(format!("There is no product {sku}: create it first."))
 }
 
 async fn product_exists(shop: &Shop, sku: &Sku) -> Result<bool, Problem> {

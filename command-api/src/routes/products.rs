@@ -131,6 +131,9 @@ pub(super) fn routes() -> Routes<Shop> {
                 .tag("Catalogue")
                 .body::<NewProduct>()
                 .answers::<resource::Product>(201)
+                .leads_to("/v1/products/{sku}", "$response.body#/id")
+                .leads_to("/v1/stock/{sku}", "$response.body#/id")
+                .leads_to("/v1/streams/{stream}", "product-{$response.body#/id}")
                 .problem(409, "sku_taken", "There is a product with this SKU already. Choose another, or change the one there is."),
         )
         .add(

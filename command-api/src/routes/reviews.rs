@@ -12,8 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::require_product;
+use super::unknown_product;
 use crate::{
+    refusals::unstored,
     shop::Shop,
     write::{Answer, Draft, Write},
 };
@@ -44,7 +45,7 @@ pub(super) fn routes() -> Routes<Shop> {
 }
 
 async fn post(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Json(new): Json<NewReview>) -> Result<Answer, Problem> {
-    require_product(&shop, &sku).await?;
+    let write = of_product(&shop, &sku, write).await?;
     let id = ReviewId(Uuid::now_v7());
     let stream = StreamId::review(id);
     shop.reviews.begin(&stream);
@@ -53,4 +54,13 @@ async fn post(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Json
     let command = review::Command::Post { sku, rating: new.rating, title: new.title, text: new.text, author };
     let render = |state: &review::State, version| Draft::created(location.clone(), version, &state.resource(id, version)?);
     write.run(&shop.reviews, &stream, &command, render).await
+}
+
+/// `If-Match` is about the product, which the path names; the review is new.
+async fn of_product(shop: &Shop, sku: &Sku, write: Write) -> Result<Write, Problem> {
+    let known = shop.products.current(&StreamId::product(sku), |state, _| state.listing().is_some()).await;
+    match known.map_err(|error| unstored(&error))? {
+        (false, ..) => Err(unknown_product(sku)),
+        (true, version, _) => write.context.if_match.check(version).map(|()| write.unconditional()),
+    }
 }

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::require_product;
 use crate::{
-    refusals::wrong_value,
     shop::Shop,
     write::{Answer, Draft, Write},
 };
@@ -29,7 +28,7 @@ struct NewReceipt {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewAdjustment {
-    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000))]
+    #[schemars(range(min = -1_000_000_000, max = 1_000_000_000), extend("not" = {"const": 0}))]
     quantity: i64,
     #[schemars(length(min = 1, max = 500), regex(pattern = text::TEXT))]
     reason: String,
@@ -44,6 +43,8 @@ pub(super) fn routes() -> Routes<Shop> {
                 .path_param("sku", "The product's SKU.")
                 .body::<NewReceipt>()
                 .answers::<resource::Stock>(201)
+                .leads_to("/v1/stock/{sku}", "$response.body#/id")
+                .leads_to("/v1/streams/{stream}", "stock-{$response.body#/id}")
                 .problem(409, "stock_overflow", "More units would be on hand than can be counted. Correct the quantity."),
         )
         .add(
@@ -64,9 +65,6 @@ async fn receive(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, J
 }
 
 async fn adjust(State(shop): State<Shop>, Path(sku): Path<Sku>, write: Write, Json(new): Json<NewAdjustment>) -> Result<Answer, Problem> {
-    if new.quantity == 0 {
-        return Err(wrong_value("/quantity", "out_of_range", "must not be 0: an adjustment changes something"));
-    }
     record(&shop, sku, &write, stock::Command::Adjust { quantity: new.quantity, reason: new.reason }).await
 }
 

@@ -6,21 +6,19 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Route, same_path,
+    Answer, Information, Route, parameters, same_path,
     schemas::{Schemas, rename},
+    tidy,
 };
-use crate::{
-    problem::{Kind, MEDIA_TYPE, STANDARD},
-    shape,
-};
+use crate::problem::{Kind, MEDIA_TYPE, STANDARD};
 
-pub(super) fn of<S>(routes: &[Route<S>], title: &str, version: &str) -> Value {
+pub(super) fn of<S>(routes: &[Route<S>], information: &Information<'_>) -> Value {
     let mut schemas = Schemas::new();
     let operations: Vec<_> = routes
         .iter()
         .map(|route| {
             let path = template(routes, route);
-            (path, operation(path, route, &mut schemas))
+            (path, operation(routes, path, route, &mut schemas))
         })
         .collect();
     let (mut named, renamed) = schemas.finish();
@@ -34,15 +32,20 @@ pub(super) fn of<S>(routes: &[Route<S>], title: &str, version: &str) -> Value {
     }
     json!({
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version},
+        "info": {
+            "title": information.title,
+            "version": information.version,
+            "description": information.description,
+            "license": {"name": information.license, "identifier": information.license},
+        },
         "servers": [{"url": "/"}],
-        "tags": tags(routes),
+        "tags": tags(routes, information),
         "security": [{}, {"bearer": []}],
         "paths": paths,
         "components": {
             "schemas": named,
             "headers": headers(),
-            "parameters": header_parameters(),
+            "parameters": parameters::shared(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "an API key or an access token"}},
         },
     })
@@ -53,23 +56,24 @@ fn template<S>(routes: &[Route<S>], route: &Route<S>) -> &'static str {
     routes.iter().find(|other| same_path(other.path, route.path)).map_or(route.path, |first| first.path)
 }
 
-fn tags<S>(routes: &[Route<S>]) -> Vec<Value> {
+fn tags<S>(routes: &[Route<S>], information: &Information<'_>) -> Vec<Value> {
     let mut names = Vec::new();
     for route in routes {
         if !route.about.tag.is_empty() && !names.contains(&route.about.tag) {
             names.push(route.about.tag);
         }
     }
-    names.into_iter().map(|name| json!({"name": name})).collect()
+    let described = |name: &str| information.tags.iter().find(|(known, _)| *known == name).map_or("", |(_, description)| description);
+    names.into_iter().map(|name| json!({"name": name, "description": described(name)})).collect()
 }
 
-fn operation<S>(path: &str, route: &Route<S>, schemas: &mut Schemas) -> Value {
+fn operation<S>(routes: &[Route<S>], path: &str, route: &Route<S>, schemas: &mut Schemas) -> Value {
     let about = &route.about;
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": about.summary,
-        "parameters": parameters(path, route, schemas),
-        "responses": responses(route, schemas),
+        "parameters": parameters::of(path, route, schemas),
+        "responses": responses(routes, route, schemas),
     });
     if !about.description.is_empty() {
         operation["description"] = about.description.into();
@@ -78,13 +82,14 @@ fn operation<S>(path: &str, route: &Route<S>, schemas: &mut Schemas) -> Value {
         operation["tags"] = json!([about.tag]);
     }
     if let Some(body) = about.body {
-        let schema = schemas.request(body);
+        let mut schema = schemas.request(body.schema);
+        tidy::request(&mut schema);
         let content = if route.method == Method::PATCH {
             json!({"application/merge-patch+json": {"schema": schema}, "application/json": {"schema": schema}})
         } else {
             json!({"application/json": {"schema": schema}})
         };
-        operation["requestBody"] = json!({"required": route.method != Method::POST, "content": content});
+        operation["requestBody"] = json!({"required": body.is_required, "content": content});
     }
     operation
 }
@@ -95,55 +100,14 @@ fn operation_id<S>(route: &Route<S>) -> String {
     words.fold(route.method.as_str().to_ascii_lowercase(), |id, word| id + "_" + word)
 }
 
-fn parameters<S>(path: &str, route: &Route<S>, schemas: &mut Schemas) -> Vec<Value> {
-    let described = |(name, own_name): (&str, &str)| {
-        let known = route.about.path_params.iter().find(|(known, _)| *known == own_name);
-        let description = known.map_or("", |(_, description)| description);
-        json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string"}})
-    };
-    let mut parameters: Vec<_> = names(path).zip(names(route.path)).map(described).collect();
-    if let Some(query) = route.about.query {
-        let schema = schemas.request(query);
-        query_parameters(schema, &mut parameters);
-    }
-    let is_read = route.method == Method::GET;
-    let headers: &[_] = if is_read { &["MinPosition", "IfNoneMatch"] } else { &["IdempotencyKey", "IfMatch"] };
-    let is_plain = is_read && !route.path.starts_with("/v1/");
-    if !is_plain {
-        parameters.extend(headers.iter().map(|name| json!({"$ref": format!("#/components/parameters/{name}")})));
-    }
-    parameters
-}
-
-/// The names in braces.
-fn names(path: &str) -> impl Iterator<Item = &str> {
-    path.split(['{', '}']).skip(1).step_by(2)
-}
-
-fn query_parameters(mut schema: Value, parameters: &mut Vec<Value>) {
-    shape::close(&mut schema);
-    let required: Vec<_> = schema["required"].as_array().cloned().unwrap_or_default();
-    let Value::Object(properties) = schema["properties"].take() else { return };
-    for (name, mut property) in properties {
-        let description = property.as_object_mut().and_then(|members| members.remove("description")).unwrap_or_else(|| "".into());
-        let kind = property["type"].to_string();
-        let mut parameter = json!({"name": name, "in": "query", "description": description, "required": required.contains(&json!(name))});
-        if kind.contains("array") {
-            parameter["style"] = "form".into();
-            parameter["explode"] = false.into();
-        } else if kind.contains("object") {
-            parameter["description"] = format!("{} (sent as {name}.NAME=value)", description.as_str().unwrap_or_default()).trim().into();
-            parameter["style"] = "form".into();
-        }
-        parameter["schema"] = property;
-        parameters.push(parameter);
-    }
-}
-
-fn responses<S>(route: &Route<S>, schemas: &mut Schemas) -> Value {
+fn responses<S>(routes: &[Route<S>], route: &Route<S>, schemas: &mut Schemas) -> Value {
     let mut responses: BTreeMap<String, Value> = BTreeMap::new();
     for answer in &route.about.answers {
-        responses.insert(answer.status.to_string(), success(route, answer, schemas));
+        let mut success = success(route, answer, schemas);
+        if answer.schema.is_some() && !route.about.links.is_empty() {
+            success["links"] = links(routes, route);
+        }
+        responses.insert(answer.status.to_string(), success);
     }
     let mut kinds: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
     for kind in STANDARD.iter().filter(|kind| applies(route, kind)).chain(&route.about.problems) {
@@ -160,11 +124,12 @@ fn responses<S>(route: &Route<S>, schemas: &mut Schemas) -> Value {
 fn applies<S>(route: &Route<S>, kind: &Kind) -> bool {
     let about = &route.about;
     match kind.status {
-        400 | 408 | 413 | 415 => about.body.is_some(),
+        400 | 415 => about.body.is_some(),
+        // A body is taken in for the sake of an `Idempotency-Key`, too.
+        408 | 413 => route.method != Method::GET,
         404 => route.path.contains('{'),
         405 => false,
         412 => route.method != Method::GET && route.path.contains('{'),
-        422 => about.body.is_some() || about.query.is_some(),
         _ => true,
     }
 }
@@ -175,11 +140,33 @@ fn refusal(description: &str) -> Value {
     json!({"description": description, "headers": {"X-Request-Id": header}, "content": {MEDIA_TYPE: {"schema": schema}}})
 }
 
+/// Whether it answers with one resource, which has a version.
+fn about_one<S>(route: &Route<S>) -> bool {
+    route.about.answers.iter().any(|answer| answer.status == 304)
+}
+
+/// What may be asked next of what an answer shows.
+fn links<S>(routes: &[Route<S>], route: &Route<S>) -> Value {
+    let mut links = Map::new();
+    for (address, expression) in &route.about.links {
+        for target in routes {
+            let path = template(routes, target);
+            let below = path.strip_prefix(address).filter(|below| below.is_empty() || below.starts_with('/'));
+            let name = parameters::names(address).last();
+            if let (Some(_), Some(name)) = (below, name) {
+                let id = operation_id(target);
+                links.insert(id.clone(), json!({"operationId": id, "parameters": {name: expression}}));
+            }
+        }
+    }
+    links.into()
+}
+
 fn success<S>(route: &Route<S>, answer: &Answer, schemas: &mut Schemas) -> Value {
     let mut names = vec![("X-Request-Id", "RequestId")];
     if route.path.starts_with("/v1/") {
         names.push(("Merx-Position", "Position"));
-        if route.path.contains('{') || route.method != Method::GET {
+        if route.method != Method::GET || about_one(route) {
             names.push(("ETag", "ETag"));
         }
     }
@@ -199,7 +186,10 @@ fn success<S>(route: &Route<S>, answer: &Answer, schemas: &mut Schemas) -> Value
     };
     let mut success = json!({"description": description, "headers": headers});
     match answer.schema {
-        Some(schema) => success["content"] = json!({answer.media_type: {"schema": schemas.answer(schema)}}),
+        Some(schema) => {
+            let schema = Some(schemas.answer(schema)).filter(Value::is_object).unwrap_or_else(|| json!({}));
+            success["content"] = json!({answer.media_type: {"schema": schema}});
+        }
         None if !answer.media_type.is_empty() => success["content"] = json!({answer.media_type: {}}),
         None => {}
     }
@@ -211,23 +201,10 @@ fn headers() -> Value {
     json!({
         "RequestId": header("the request's name, in the answer and in the log", json!({"type": "string"})),
         "Position": header("the position of the log that the answer was read at, or that the write came to", json!({"type": "integer", "minimum": 0})),
-        "ETag": header("the resource's version, quoted", json!({"type": "string", "examples": ["\"7\""]})),
+        "ETag": header("the resource's version, quoted; where the body shows more than the resource's own stream, with a digest of the body",
+            json!({"type": "string", "pattern": r#"^"[0-9]+(\.[A-Za-z0-9_-]{16})?"$"#, "examples": ["\"7\""]})),
         "Location": header("the resource that now shows the write", json!({"type": "string", "format": "uri-reference"})),
         "Replayed": header("`true` where the answer was given before to the same key", json!({"type": "string", "const": "true"})),
-    })
-}
-
-fn header_parameters() -> Value {
-    let header =
-        |name: &str, description: &str, schema: &Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
-    let tag = json!({"type": "string", "examples": ["\"7\""]});
-    json!({
-        "MinPosition": header("Merx-Min-Position", "answer at least as new as this position, waiting up to two seconds",
-            &json!({"type": "integer", "minimum": 0})),
-        "IfNoneMatch": header("If-None-Match", "answer 304 if the resource is still at this version", &tag),
-        "IfMatch": header("If-Match", "write only if the resource in the path (at checkout the cart) is still at this version", &tag),
-        "IdempotencyKey": header("Idempotency-Key", "the same request with the same key is done once and answered alike, for seven days",
-            &json!({"type": "string", "minLength": 1, "maxLength": 255})),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
-use super::SchemaOf;
+use super::{SchemaOf, tidy};
 use crate::shape;
 
 const PREFIX: &str = "#/components/schemas/";
@@ -41,9 +41,13 @@ impl Schemas {
     pub(super) fn finish(mut self) -> (Map<String, Value>, BTreeSet<String>) {
         let mut requests = Value::Object(Map::from_iter([("schemas".to_owned(), Value::Object(self.requests.take_definitions(true)))]));
         shape::close(&mut requests);
+        tidy::request(&mut requests);
         let Value::Object(requests) = requests["schemas"].take() else { return (Map::new(), BTreeSet::new()) };
         let mut answers = self.answers.take_definitions(true);
-        answers.values_mut().for_each(shape::restrict_codes);
+        answers.values_mut().for_each(|schema| {
+            shape::restrict_codes(schema);
+            tidy::answer(schema);
+        });
         let renamed = differing(&requests, &answers);
         let mut all: BTreeMap<String, Value> = answers.into_iter().collect();
         for (name, mut schema) in requests {

@@ -220,6 +220,32 @@ async fn a_nul_in_any_string_is_refused_and_an_escaped_backslash_is_not() {
 }
 
 #[tokio::test]
+async fn names_that_occur_twice_are_all_told() {
+    let body = r#"{"brand": "a", "brand": "b", "way": {"kind": "post", "days": 1, "days": 2}, "notes": {"x": "1", "x": "1"}, "colour": 1, "colour": 1}"#;
+    let (status, problem) = parcel(body).await;
+    assert_eq!(
+        (status.as_u16(), mistakes(&problem)),
+        (422, ["/brand repeated", "/colour repeated", "/notes/x repeated", "/way/days repeated"].map(str::to_owned).to_vec())
+    );
+    assert_eq!(parcel(r#"{"brand": "a", "notes": {"brand": "a"}}"#).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_post_may_come_without_a_body_whatever_it_says_of_it() {
+    let none = || Body::from_stream(futures::stream::empty::<Result<Vec<u8>, std::io::Error>>());
+    for media_type in [None, Some("application/json"), Some("application/x-www-form-urlencoded")] {
+        for body in [Body::empty(), none()] {
+            let request = Request::post("/parcels");
+            let request = media_type.into_iter().fold(request, |request, media_type| request.header("content-type", media_type));
+            assert_eq!(send(&router(), request.body(body).unwrap()).await.status(), 200, "{media_type:?}");
+        }
+    }
+    let request = Request::post("/products").body(Body::empty()).unwrap();
+    assert_eq!(mistakes(&super::json(send(&router(), request).await).await.1), ["/price required", "/sku required", "/title required"]);
+    assert_eq!(status_of(Method::PUT, "/put", None, "").await, 400);
+}
+
+#[tokio::test]
 async fn what_is_not_json_is_400_and_says_where() {
     for body in ["{", "nonsense", r#"{"a": }"#, "{} {}", "\u{feff}{}", "{'a': 1}", r#"{"brand": "\ud800"}"#, " "] {
         let (status, problem) = parcel(body).await;

@@ -1,7 +1,7 @@
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{FromRequestParts, Request},
     response::{IntoResponse, Response},
     routing::get as on_get,
 };
@@ -10,19 +10,32 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{get, json as read, mistakes, send};
-use crate::{Credential, ETag, IdempotencyKey, IfMatch, IfNoneMatch, MinPosition, Path, Path2, Position, Problem};
+use crate::{
+    Credential, ETag, IdempotencyKey, IfMatch, IfNoneMatch, MinPosition, Path, Path2, Position, Problem, conditional::IF_MATCH_PATTERN,
+    idempotency,
+};
 
 const CURRENT: i64 = 7;
 
 async fn reading(seen: IfNoneMatch) -> Response {
-    let status = if seen.has(CURRENT) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-    (status, Position(9), ETag(CURRENT), ()).into_response()
+    tagged(&seen, ETag::of(CURRENT))
+}
+
+async fn reading_composed(seen: IfNoneMatch) -> Response {
+    tagged(&seen, ETag::of_body(CURRENT, b"{}"))
+}
+
+fn tagged(seen: &IfNoneMatch, tag: ETag) -> Response {
+    let status = if seen.has(&tag) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    (status, Position(9), tag, ()).into_response()
 }
 
 fn router() -> Router {
     Router::new()
         .route("/write", on_get(async |condition: IfMatch| condition.check(CURRENT)))
+        .route("/add", on_get(async |condition: IfMatch| condition.check_unversioned()))
         .route("/read", on_get(reading))
+        .route("/read-composed", on_get(reading_composed))
         .route("/position", on_get(async |MinPosition(position): MinPosition| format!("{position:?}").replace("Some", "")))
         .route("/key", on_get(async |IdempotencyKey(key): IdempotencyKey| axum::Json(key)))
         .route("/credential", on_get(async |credential: Credential| format!("{:?} {credential:?}", credential.0)))
@@ -58,6 +71,13 @@ async fn a_write_is_allowed_for_the_current_version_only() {
         ("W/\"7\"", 412),
         ("\"x\"", 412),
         ("\"07\"", 412),
+        ("\"7.dHk2s0Qw5fJt1xZb\"", 200),
+        ("\"1\" , ,\"7.AAAAAAAAAAAAAAAA\",", 200),
+        ("\"6.dHk2s0Qw5fJt1xZb\"", 412),
+        ("W/\"7.dHk2s0Qw5fJt1xZb\"", 412),
+        ("\"7.\"", 412),
+        ("\"7.x\"", 412),
+        ("\"07.dHk2s0Qw5fJt1xZb\"", 412),
     ] {
         assert_eq!(status_with("/write", "if-match", sent).await, status, "{sent}");
     }
@@ -69,12 +89,12 @@ async fn a_412_tells_the_version_there_is() {
     let response = with("/write", &[("if-match", "\"6\"")]).await;
     assert_eq!(response.headers()["etag"], "\"7\"");
     let (_, problem) = read(response).await;
-    assert_eq!((&problem["code"], &problem["current"]), (&json!("version_mismatch"), &json!(7)));
+    assert_eq!((&problem["code"], &problem["current"]), (&json!("version_mismatch"), &json!("\"7\"")));
 }
 
 #[tokio::test]
 async fn a_malformed_if_match_is_refused() {
-    for sent in ["7", "", "\"7", "\"6\" \"7\"", "seven", "w/\"7\"", ","] {
+    for sent in ["7", "", "\"7", "\"6\" \"7\"", "seven", "w/\"7\"", ",", "\"7 \"", "*, \"7\""] {
         assert_eq!(refused("/write", "if-match", sent).await, ["If-Match malformed"], "{sent}");
     }
 }
@@ -86,6 +106,61 @@ async fn a_read_is_304_for_the_version_the_client_has() {
     }
     let response = with("/read", &[]).await;
     assert_eq!((&response.headers()["etag"], &response.headers()["merx-position"]), (&"\"7\"".parse().unwrap(), &9.into()));
+}
+
+#[tokio::test]
+async fn a_read_compares_the_whole_tag_and_ignores_that_it_is_weak() {
+    let tag = with("/read-composed", &[]).await.headers()["etag"].to_str().unwrap().to_owned();
+    let (version, digest) = tag.trim_matches('"').split_once('.').unwrap();
+    assert_eq!((version, digest.len()), ("7", 16), "{tag}");
+    assert_ne!(ETag::of_body(CURRENT, b"{}"), ETag::of_body(CURRENT, b"{ }"));
+    assert_ne!(ETag::of_body(CURRENT, b"{}"), ETag::of_body(CURRENT + 1, b"{}"));
+    for (sent, status) in [
+        (tag.clone(), 304),
+        (format!("W/{tag}"), 304),
+        (format!("\"1\" ,{tag}, \"x\""), 304),
+        ("*".to_owned(), 304),
+        ("\"7\"".to_owned(), 200),
+        ("\"7.AAAAAAAAAAAAAAAA\"".to_owned(), 200),
+        (format!("{tag} {tag}"), 200),
+    ] {
+        assert_eq!(status_with("/read-composed", "if-none-match", &sent).await, status, "{sent}");
+    }
+    let several = with("/read-composed", &[("if-none-match", "\"1\""), ("if-none-match", &tag)]).await;
+    assert_eq!((several.status().as_u16(), several.headers()["etag"].to_str().unwrap()), (304, tag.as_str()));
+}
+
+#[tokio::test]
+async fn a_version_of_what_has_none_is_refused() {
+    assert_eq!(with("/add", &[]).await.status(), 200);
+    assert_eq!(status_with("/add", "if-match", "*").await, 200);
+    assert_eq!(refused("/add", "if-match", "\"0\"").await, ["If-Match not_applicable"]);
+}
+
+#[test]
+fn the_pattern_of_an_if_match_is_what_is_read() {
+    let pattern = json!({"type": "string", "pattern": IF_MATCH_PATTERN});
+    let schema = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&pattern).unwrap();
+    for (sent, is_read) in [
+        ("*", true),
+        ("\"7\"", true),
+        ("W/\"7.x\",\"\"", true),
+        (", ,\"7\" ,, \"a\",", true),
+        ("7", false),
+        (",", false),
+        ("\"7\" \"8\"", false),
+        ("\"a b\"", false),
+        ("*,\"7\"", false),
+        ("\"7", false),
+    ] {
+        assert_eq!(schema.is_valid(&json!(sent)), is_read, "{sent}");
+        let mut headers = http::HeaderMap::new();
+        headers.insert("if-match", sent.parse().unwrap());
+        let mut parts = Request::new(Body::empty()).into_parts().0;
+        parts.headers = headers;
+        let read = futures::executor::block_on(IfMatch::from_request_parts(&mut parts, &()));
+        assert_eq!(read.is_ok(), is_read, "{sent}");
+    }
 }
 
 #[tokio::test]
@@ -112,6 +187,20 @@ async fn an_idempotency_key_has_1_to_255_visible_characters() {
         assert_eq!(refused("/key", "idempotency-key", sent).await, [format!("Idempotency-Key {mistake}")], "{sent:?}");
     }
     assert_eq!(with("/key", &[("idempotency-key", "a"), ("idempotency-key", "a")]).await.status(), 422);
+}
+
+#[test]
+fn a_guests_key_is_long() {
+    assert!(idempotency::check_guests_key(&"k".repeat(32)).is_ok());
+    assert_eq!(idempotency::check_guests_key(&"k".repeat(31)).unwrap_err().errors()[0].pointer, "Idempotency-Key");
+}
+
+#[tokio::test]
+async fn what_names_nobody_is_no_credential() {
+    for sent in ["", "Bearer", "Bearer ", "Bearer \t", "/v1/carts", "/v1/carts x", "a@b c", " x"] {
+        let bytes = axum::body::to_bytes(with("/credential", &[("authorization", sent)]).await.into_body(), 100).await.unwrap();
+        assert_eq!(bytes, "None Credential(none)", "{sent:?}");
+    }
 }
 
 #[tokio::test]

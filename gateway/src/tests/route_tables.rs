@@ -1,12 +1,18 @@
-use axum::{Router, body::Body, extract::Request, extract::State};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::map_response,
+    response::Response,
+};
 use event_schemas::{Money, ids::Sku};
-use http::Method;
+use http::{HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{get, json as read, send};
-use crate::{Json, Limit, Page, Path, Query, Route, Routes};
+use crate::{Json, Limit, Page, Path, Query, Route, Routes, openapi::Information};
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +38,26 @@ struct List {
     cursor: Option<String>,
     #[serde(default)]
     types: Vec<String>,
+    #[serde(default)]
+    colours: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only described")]
+struct Wish {
+    #[serde(default)]
+    #[schemars(with = "String")]
+    note: Option<String>,
+    #[serde(default)]
+    kind: Option<Kind>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// There is no other.
+    Only,
 }
 
 async fn create(State(_): State<u8>, Json(thing): Json<NewThing>) -> Json<Thing> {
@@ -40,11 +66,16 @@ async fn create(State(_): State<u8>, Json(thing): Json<NewThing>) -> Json<Thing>
 
 fn writes() -> Routes {
     Routes::new()
-        .add(Route::post("/v1/things", create).summary("Add a thing").tag("things").body::<NewThing>().answers::<Thing>(201).problem(
-            409,
-            "sku_taken",
-            "There is one with this SKU.",
-        ))
+        .add(
+            Route::post("/v1/things", create)
+                .summary("Add a thing")
+                .tag("things")
+                .body::<NewThing>()
+                .answers::<Thing>(201)
+                .leads_to("/v1/things/{id}", "$response.body#/id")
+                .problem(409, "sku_taken", "There is one with this SKU."),
+        )
+        .add(Route::post("/v1/things/{id}/b", async || "").body::<Wish>())
         .add(Route::patch("/v1/things/{id}", async |Path(sku): Path<Sku>| sku.to_string()).body::<NewThing>().answers::<Thing>(200))
         .with_state(1_u8)
 }
@@ -72,7 +103,13 @@ fn router() -> Router {
 }
 
 fn document() -> Value {
-    writes().merge(reads()).openapi("Merx", "0.1.0")
+    writes().merge(reads()).openapi(&Information {
+        title: "Merx",
+        version: "0.1.0",
+        description: "Things.",
+        license: "MIT",
+        tags: &[("things", "All things.")],
+    })
 }
 
 #[tokio::test]
@@ -88,13 +125,60 @@ async fn another_method_is_answered_with_those_of_all_tables() {
     for (method, path, allow) in [
         (Method::DELETE, "/v1/things", "GET, HEAD, POST"),
         (Method::POST, "/v1/things/A", "GET, HEAD, PATCH"),
-        (Method::OPTIONS, "/metrics", "GET, HEAD"),
+        (Method::TRACE, "/metrics", "GET, HEAD"),
+        (Method::from_bytes(b"BREW").unwrap(), "/v1/things?x=%ff&limit", "GET, HEAD, POST"),
+        (Method::DELETE, "/v1/things/A/b", "POST"),
     ] {
         let response = send(&router(), Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
         assert_eq!(response.headers()["allow"], allow, "{path}");
         let (status, problem) = read(response).await;
         assert_eq!((status.as_u16(), &problem["code"]), (405, &json!("method_not_allowed")));
     }
+    assert_eq!(send(&router(), Request::head("/v1/things/A/b").body(Body::empty()).unwrap()).await.status(), 405);
+}
+
+#[tokio::test]
+async fn options_tell_the_methods() {
+    for (path, allow) in [("/v1/things", "GET, HEAD, POST"), ("/v1/things/A", "GET, HEAD, PATCH"), ("/v1/things?x=1", "GET, HEAD, POST")] {
+        let response = send(&router(), Request::options(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (204, &allow.parse().unwrap()), "{path}");
+        assert!(axum::body::to_bytes(response.into_body(), 1).await.unwrap().is_empty());
+    }
+    assert_eq!(send(&router(), Request::options("/v2").body(Body::empty()).unwrap()).await.status(), 404);
+}
+
+#[tokio::test]
+async fn what_is_put_around_writes_is_around_nothing_else() {
+    let marked = |mut response: Response| async {
+        response.headers_mut().insert("x-write", HeaderValue::from_static("yes"));
+        response
+    };
+    let router = writes().merge(reads()).around_writes(|route| route.layer(map_response(marked))).into_router();
+    for (method, path, is_write) in [
+        (Method::POST, "/v1/things", true),
+        (Method::PATCH, "/v1/things/A", true),
+        (Method::GET, "/v1/things", false),
+        (Method::HEAD, "/v1/things", false),
+        (Method::OPTIONS, "/v1/things", false),
+        (Method::TRACE, "/v1/things", false),
+        (Method::DELETE, "/v1/things/A", false),
+        (Method::POST, "/v2", false),
+    ] {
+        let response = send(&router, Request::builder().method(&method).uri(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.headers().contains_key("x-write"), is_write, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_may_be_kept_but_is_asked_for_again() {
+    let cached = async |method: Method, path: &str| {
+        let response = send(&router(), Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
+        response.headers().get("cache-control").map(|value| value.to_str().unwrap().to_owned())
+    };
+    for path in ["/v1/things", "/v1/things/A", "/v1/things?x=1", "/metrics"] {
+        assert_eq!(cached(Method::GET, path).await.as_deref(), Some("no-cache"), "{path}");
+    }
+    assert_eq!(cached(Method::POST, "/v1/things").await, None);
 }
 
 #[tokio::test]
@@ -140,6 +224,56 @@ fn the_document_says_what_the_routes_do() {
     let patch = &document["paths"]["/v1/things/{id}"]["patch"];
     assert!(patch["requestBody"]["content"]["application/merge-patch+json"].is_object());
     assert_eq!(document["paths"]["/v1/things/{id}"]["get"]["parameters"][0]["name"], "id");
+}
+
+/// The parameters of an operation, by their names.
+fn parameters(document: &Value, path: &str, method: &str) -> std::collections::BTreeMap<String, Value> {
+    let listed = document["paths"][path][method]["parameters"].as_array().unwrap();
+    let resolved = listed.iter().map(|parameter| match parameter["$ref"].as_str() {
+        Some(target) => document.pointer(&target[1..]).unwrap().clone(),
+        None => parameter.clone(),
+    });
+    resolved.map(|parameter| (parameter["name"].as_str().unwrap().to_owned(), parameter)).collect()
+}
+
+#[test]
+fn headers_are_told_where_they_mean_something() {
+    let document = document();
+    let names = |path: &str, method: &str| parameters(&document, path, method).into_keys().collect::<Vec<_>>();
+    assert_eq!(names("/v1/things", "post"), ["Idempotency-Key"]);
+    assert_eq!(names("/v1/things/{id}", "patch"), ["Idempotency-Key", "If-Match", "id"]);
+    assert_eq!(names("/v1/things/{id}", "get"), ["If-None-Match", "Merx-Min-Position", "id"]);
+    assert_eq!(names("/metrics", "get"), [""; 0]);
+}
+
+#[test]
+fn queries_are_told_as_they_are_read() {
+    let document = document();
+    let of = parameters(&document, "/v1/things", "get");
+    assert_eq!((&of["types"]["explode"], &of["types"]["schema"]["minItems"]), (&json!(false), &json!(1)));
+    assert_eq!((&of["colours"]["style"], &of["colours"]["explode"]), (&json!("deepObject"), &json!(true)));
+    assert_eq!(of["colours"]["schema"]["additionalProperties"]["type"], "string");
+    assert_eq!((&of["cursor"]["schema"]["type"], &of["cursor"]["schema"]["minLength"]), (&json!("string"), &json!(1)));
+}
+
+#[test]
+fn bodies_are_told_as_they_are_read() {
+    let document = document();
+    let body = |path: &str, method: &str| document["paths"][path][method]["requestBody"]["required"].clone();
+    assert_eq!((body("/v1/things", "post"), body("/v1/things/{id}", "patch")), (json!(true), json!(true)));
+    assert_eq!(body("/v1/things/{id}/b", "post"), json!(false));
+    let schemas = &document["components"]["schemas"];
+    let currencies = schemas["CurrencyInput"]["enum"].as_array().unwrap();
+    assert!(currencies.contains(&json!("GBP")) && !currencies.contains(&json!("AAA")));
+    assert_eq!(schemas["Wish"]["properties"]["note"], json!({"type": "string", "pattern": r"^[^\u0000]*$"}));
+    assert_eq!(schemas["Kind"]["const"], "only");
+}
+
+#[test]
+fn an_answer_links_to_what_may_be_asked_of_it() {
+    let links = &document()["paths"]["/v1/things"]["post"]["responses"]["201"]["links"];
+    assert_eq!(links["get_things_sku"], json!({"operationId": "get_things_sku", "parameters": {"id": "$response.body#/id"}}));
+    assert!(links["post_things_id_b"].is_object() && links["get_things"].is_null(), "{links}");
 }
 
 #[test]

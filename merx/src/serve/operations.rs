@@ -6,10 +6,28 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use gateway::{Json, Path, Problem, Route, Routes, problem::Kind};
+use gateway::{Json, Path, Problem, Route, Routes, openapi::Information, problem::Kind};
 use serde_json::{Value, json};
 
 use super::health::{Health, Readiness};
+
+/// What the description of the API says of itself.
+pub const INFORMATION: Information<'_> = Information {
+    title: "Merx",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "An event-sourced shop. A write is decided on every write acknowledged before it; only GETs may lag, and say in `Merx-Position` \
+                  by how much.",
+    license: env!("CARGO_PKG_LICENSE"),
+    tags: &[
+        ("Catalogue", "Categories, products, flash sales, reviews, and search over them."),
+        ("Stock", "What is on hand of each product, and what is set aside."),
+        ("Carts", "What somebody means to buy, until it is bought."),
+        ("Orders", "What was bought, and all that becomes of it."),
+        ("Reports", "What was sold."),
+        ("History", "Every event there is, and what was so at any time."),
+        ("Operations", "How the server does, for those who run it."),
+    ],
+};
 
 /// The operator's routes.
 pub fn routes(health: Health) -> Routes {

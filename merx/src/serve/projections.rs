@@ -11,7 +11,7 @@ use axum::{
 use command_api::{Shop, handler::Accepted, refusals};
 use domain::projection::Command;
 use event_store::parked::Mending;
-use gateway::{Json, Path, Position, Problem, Route, Routes, conditional, idempotency::Credential};
+use gateway::{ETag, Json, Path, Position, Problem, Route, Routes, idempotency::Credential};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -186,7 +186,7 @@ async fn skip(
 }
 
 fn accepted(name: String, recorded: &Accepted<()>, taken: Vec<String>, parked: Vec<Kept>) -> Response {
-    let etag = [(header::ETAG, conditional::etag(recorded.version))];
+    let etag = [(header::ETAG, ETag::of(recorded.version).header())];
     let asked = Asked { id: name, version: recorded.version, taken, parked };
     (StatusCode::ACCEPTED, Position(recorded.position), etag, Json(asked)).into_response()
 }

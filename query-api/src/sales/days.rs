@@ -52,7 +52,7 @@ impl JsonSchema for Day {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}([Tt].+)?$", "examples": ["2010-12-01"]})
+        json_schema!({"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}], "examples": ["2010-12-01"]})
     }
 }
 

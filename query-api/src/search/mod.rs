@@ -20,7 +20,7 @@ use event_schemas::{
     Currency,
     money::{Amount, amount},
 };
-use gateway::{Cursor, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
+use gateway::{Cursor, CursorText, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
 use http::StatusCode;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -42,6 +42,8 @@ const CURSOR: &str = "search";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The most suggestions.
 const MOST_SUGGESTIONS: usize = 10;
+/// A text without control characters.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 const CURRENCY_REQUIRED: &str =
     "`price_min`, `price_max` and an order by price need one currency, and products have prices in several. Say which with `currency`.";
 const UNAVAILABLE: &str = "Search can't be used now; everything else can. Try again after `Retry-After`.";
@@ -101,14 +103,17 @@ enum Sort {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Searching {
-    /// What to look for, up to 1,000 characters; the last word may be unfinished. Empty: everything.
+    /// What to look for, up to 1,000 characters; the last word may be unfinished. Absent: everything.
     #[serde(default)]
+    #[schemars(length(max = 1_000), regex(pattern = PLAIN))]
     q: String,
     /// Only of one of these categories, or below one.
     #[serde(default)]
+    #[schemars(length(max = 100), inner(length(max = 500), regex(pattern = PLAIN)))]
     category: Vec<String>,
     /// Only of one of these makers.
     #[serde(default)]
+    #[schemars(length(max = 100), inner(length(max = 500), regex(pattern = PLAIN)))]
     brand: Vec<String>,
     /// What prices are compared in; else what the shop's are in, else the only one that products have. By price, what has none in it comes last.
     currency: Option<Currency>,
@@ -120,23 +125,26 @@ struct Searching {
     in_stock: Option<bool>,
     /// `attributes.NAME=value`: only with one of these values.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = 20))]
     attributes: BTreeMap<String, Vec<String>>,
     /// By something else than relevance only products are listed that have every word, if there are any.
     #[serde(default)]
     sort: Sort,
     /// What to count: `category`, `brand`, `in_stock`, `attributes.NAME`. Counts leave out the filter on the very facet.
     #[serde(default)]
+    #[schemars(length(max = 20), inner(regex(pattern = r"^(category|brand|in_stock|attributes\.[^\u0000-\u001f\u007f-\u009f]+)$")))]
     facets: Vec<String>,
     #[serde(default)]
     limit: Limit,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    cursor: Option<CursorText>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Suggesting {
     /// What was typed so far, up to 1,000 characters.
     #[serde(default)]
+    #[schemars(length(max = 1_000), regex(pattern = PLAIN))]
     q: String,
 }
 
@@ -186,7 +194,7 @@ impl Searching {
             let (fingerprint, after): (u64, After) = Cursor::decode(CURSOR, cursor)?;
             if fingerprint != request.fingerprint() {
                 let detail = "is of another search; start again without one";
-                return Err(Problem::invalid(vec![FieldError::new("?cursor", "malformed", detail)]));
+                return Err(Problem::invalid(vec![FieldError::new("?cursor", "unknown_cursor", detail)]));
             }
             request.after = Some(after);
         }

@@ -32,7 +32,7 @@ async fn a_cart_shows_the_prices_of_now() {
         .await;
         let path = insert_cart(shop, &[("A", 3), ("B", 2)], None).await;
         let cart = shop.get(&path).await;
-        assert_eq!((cart.header("etag"), cart.header("merx-position")), ("\"4\"", "10"));
+        assert_eq!((cart.header("etag").split('.').next(), cart.header("merx-position")), (Some("\"4"), "10"));
         assert_eq!(cart.body["total"], gbp("12.75"));
         assert_eq!(
             cart.body["items"][0],

@@ -1,11 +1,15 @@
 //! `Idempotency-Key`: the same request again gives the first answer.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     client::{Answer, Request},
     shop::{Shop, cart, checkout_body, confirmed, money, product, running_sale, unique},
 };
+
+/// A guest's.
+const LONG: &str = "p3Jq8sVtXw1Zy6BnKd0RfGhLmQ7uEaC2";
 
 /// The first answer's status, body and headers, byte for byte.
 fn assert_replayed(again: &Answer, first: &Answer) {
@@ -147,14 +151,14 @@ async fn a_key_belongs_to_the_credential_and_a_guests_to_the_path() {
     let mut orders = Vec::new();
     for cart in &carts {
         let path = format!("/v1/carts/{cart}/checkout");
-        let first = guest.post(&path, checkout_body("tok_down")).key("mine").await.expect(201);
-        assert_replayed(&guest.post(&path, checkout_body("tok_down")).key("mine").await, &first);
+        let first = guest.post(&path, checkout_body("tok_down")).key(LONG).await.expect(201);
+        assert_replayed(&guest.post(&path, checkout_body("tok_down")).key(LONG).await, &first);
         orders.push(first.id());
     }
     assert_ne!(orders[0], orders[1]);
     let receipts = format!("/v1/stock/{sku}/receipts");
     let body = json!({"quantity": 1, "reference": ""});
-    let versions = [Some("key-a"), Some("key-b"), None].map(|bearer| shop.with_bearer(bearer).post(&receipts, body.clone()).key("mine"));
+    let versions = [Some("key-a"), Some("key-b"), None].map(|bearer| shop.with_bearer(bearer).post(&receipts, body.clone()).key(LONG));
     let mut seen = Vec::new();
     for request in versions {
         let answer = request.await.expect(201);
@@ -162,6 +166,75 @@ async fn a_key_belongs_to_the_credential_and_a_guests_to_the_path() {
         seen.push(answer.version());
     }
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+}
+
+#[tokio::test]
+async fn strangers_do_not_meet_in_a_key() {
+    let Some(shop) = Shop::open().await else { return };
+    let guest = shop.with_bearer(None);
+    let body = || json!({"currency": "GBP"});
+    for short in ["1", "checkout", &LONG[..31]] {
+        let refused = guest.post("/v1/carts", body()).key(short).await.refused(422, "invalid_request");
+        assert_eq!(refused.pointers(), ["Idempotency-Key"]);
+        shop.post("/v1/carts", body()).key(short).await.expect(201);
+    }
+    let first = guest.post("/v1/carts", body()).key(LONG).await.expect(201);
+    assert_replayed(&guest.post("/v1/carts", body()).key(LONG).await, &first);
+    // What names nobody is no credential, least of all one that is another's path.
+    for sent in ["/v1/carts", "Bearer", "Bearer ", ""] {
+        let short = guest.post("/v1/carts", body()).header("authorization", sent).key("short").await.refused(422, "invalid_request");
+        assert_eq!(short.pointers(), ["Idempotency-Key"], "{sent:?}");
+    }
+    let posing = guest.post("/v1/categories", json!({"id": "a", "name": "A"})).header("authorization", "/v1/carts").key(LONG);
+    assert_eq!(posing.await.expect(201).header("idempotent-replayed"), None);
+}
+
+#[tokio::test]
+async fn it_does_not_matter_to_what_is_said_that_there_is_a_key() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 9).await;
+    let order = confirmed(&shop, &[(&sku, 1)]).await;
+    let cancel = format!("/v1/orders/{order}/cancel");
+    let bare = |path: &str| shop.request(Method::POST, path);
+    let cancelled = bare(&cancel).key("bare").await.expect(200);
+    assert_replayed(&bare(&cancel).key("bare").await, &cancelled);
+    assert_replayed(&shop.post(&cancel, json!({})).key("bare").await, &cancelled);
+    bare(&cancel).await.expect(200);
+    bare(&cancel).header("content-type", "application/json").key("typed").await.expect(200);
+    let sale = shop.post("/v1/flash-sales", running_sale(&sku, 2)).await.expect(201);
+    bare(&format!("/v1/flash-sales/{}/cancel", sale.id())).key("sale").await.expect(200);
+    // A body where none is read, and bodies that can't be.
+    let line = format!("/v1/carts/{}/items/{sku}", cart(&shop, &[(&sku, 1)]).await);
+    let keyed = |request: Request, key: Option<&str>| if let Some(key) = key { request.key(key) } else { request };
+    for key in [None, Some("delete")] {
+        keyed(shop.delete(&line).raw("text/plain", "away"), key).await.expect(200);
+    }
+    for key in [None, Some("refused")] {
+        keyed(shop.post(&cancel, json!({})).raw("text/plain", "{}"), key).await.refused(415, "unsupported_media_type");
+        keyed(shop.post(&cancel, json!({})).raw("application/json", "{"), key).await.refused(400, "malformed_json");
+        keyed(bare("/v1/carts"), key).await.refused(422, "invalid_request");
+        keyed(bare("/v1/nothing"), key).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_405_before_everything_else() {
+    let Some(shop) = Shop::open().await else { return };
+    shop.post("/v1/carts", json!({"currency": "GBP"})).key("used").await.expect(201);
+    for method in ["TRACE", "PUT", "DELETE", "BREW", "PROPFIND", "CONNECTED"] {
+        for client in [&*shop, &shop.with_bearer(None)] {
+            let sent = client.request(method.parse().unwrap(), "/v1/carts?x=%ff&x").raw("text/plain", "{").key("used");
+            let refused = sent.header("if-match", "7").await.refused(405, "method_not_allowed");
+            assert_eq!(refused.header("allow"), Some("POST"), "{refused}");
+        }
+    }
+    for (path, allow) in
+        [("/v1/carts", "POST"), ("/v1/products", "GET, HEAD, POST"), ("/v1/stock/no-such", "GET, HEAD"), ("/healthz", "GET, HEAD")]
+    {
+        let answer = shop.with_bearer(None).request(Method::OPTIONS, path).key("used").await.expect(204);
+        assert!(answer.header("allow") == Some(allow) && answer.bytes.is_empty(), "{answer}");
+    }
+    shop.request(Method::TRACE, "/v1/nothing").await.refused(404, "not_found");
 }
 
 #[tokio::test]

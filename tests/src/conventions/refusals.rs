@@ -36,6 +36,34 @@ async fn a_body_that_can_not_be_read_is_refused() {
 }
 
 #[tokio::test]
+async fn names_that_occur_twice_are_refused_and_change_nothing() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 1).await;
+    let twice = r#"{"sku": "twice", "sku": "two", "title": "x", "price": {"amount": "1", "currency": "GBP", "amount": "2"},
+                    "attributes": {"a": "1", "\u0061": "2"}, "images": [{"url": "https://a.example/b", "url": "https://a.example/c"}]}"#;
+    let refused = shop.post("/v1/products", json!({})).raw("application/json", twice).await.refused(422, "invalid_request");
+    assert_eq!(refused.pointers(), ["/attributes/a", "/images/0/url", "/price/amount", "/sku"]);
+    let receipt = r#"{"quantity": 1, "reference": "x", "quantity": 1}"#;
+    let receipts = format!("/v1/stock/{sku}/receipts");
+    let refused = shop.post(&receipts, json!({})).raw("application/json", receipt).await.refused(422, "invalid_request");
+    assert_eq!((refused.pointers(), &refused["errors"][0]["code"]), (vec!["/quantity"], &json!("repeated")));
+    let patch = shop.patch(&format!("/v1/products/{sku}"), json!({}));
+    let refused = patch.raw("application/merge-patch+json", r#"{"title": "a", "title": "b"}"#).await.refused(422, "invalid_request");
+    assert_eq!(refused.pointers(), ["/title"]);
+    assert_eq!(shop.post(&receipts, json!({"quantity": 1})).await.expect(201)["on_hand"], 2);
+    for (query, pointers) in [("limit=1&limit=1", ["?limit"]), ("status=active&status=active", ["?status"])] {
+        assert_eq!(shop.get(&format!("/v1/products?{query}")).await.refused(422, "invalid_request").pointers(), pointers);
+    }
+    let twice = shop.get("/v1/search?brand=a&brand=b&attributes.x=1&attributes.x=2").await.refused(422, "invalid_request");
+    assert_eq!(twice.pointers(), ["?attributes.x", "?brand"]);
+    for (path, pointer) in
+        [("/v1/search?q=", "?q"), ("/v1/search?brand=", "?brand"), ("/v1/events?types=", "?types"), ("/v1/orders?email=", "?email")]
+    {
+        assert_eq!(shop.get(path).await.refused(422, "invalid_request").pointers(), [pointer]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_404_and_what_may_not_be_done_to_it_405() {
     let Some(shop) = Shop::open().await else { return };
     let sku = product(&shop, "2", 1).await;
