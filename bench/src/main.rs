@@ -9,6 +9,7 @@
 //! - [`search_quality`]: how good search is, on a set of queries with answers
 //! - [`checkout`]: whole journeys over HTTP, from the empty cart to the confirmed order
 //! - [`freshness`]: from the accepted command to the read model, on the log and over Kafka, and while a publisher is killed
+//! - [`long_polls`]: writes while a thousand requests wait for events
 //! - [`publish`]: a backlog of events to Kafka
 //!
 //! They share [`server`] (a throw-away Postgres), [`kafka`] (a throw-away broker), [`process`] (a server), [`http`], [`load`] (callers in a closed loop), [`cpu`] and [`report`].
@@ -24,6 +25,7 @@ mod http;
 mod kafka;
 mod load;
 mod load_stream;
+mod long_polls;
 mod process;
 mod publish;
 mod random;
@@ -88,6 +90,8 @@ enum Name {
     Checkout,
     /// From the accepted command to the read model, on the log and over Kafka.
     EndToEnd,
+    /// Writes at 20 a second, while nobody and while 1,000 long polls wait for events.
+    LongPolls,
     /// A backlog of a million events to Kafka.
     Publish,
     /// The longest that readers wait while the leading publisher is killed.
@@ -147,6 +151,7 @@ async fn run(arguments: &Arguments) -> Result<Report, Error> {
         Name::SearchQuality => Signals::listen()?.or(search_quality::run(&arguments.set)).await,
         // What it starts is stopped when it is dropped, so also on a signal.
         Name::EndToEnd => Signals::listen()?.or(freshness::end_to_end::run(arguments.checkout.merx.as_deref(), extent)).await,
+        Name::LongPolls => Signals::listen()?.or(long_polls::run(arguments.checkout.merx.as_deref(), extent)).await,
         Name::Publish => on_postgres(arguments, async |server| publish::run(server, extent).await).await,
         Name::Failover => {
             let program = arguments.checkout.merx.as_deref();

@@ -197,7 +197,7 @@ impl Vocabulary {
             _ => Vec::new(),
         };
         let sort = [Sort::Relevance, Sort::Relevance, Sort::Price, Sort::Newest][random.below(4)];
-        Request { words: Words::of(&text), filters, sort, facets, limit: 20, after: None }
+        Request { words: Words::of(&text), filters, sort, facets, limit: 20, after: None, at: search::query::At::default() }
     }
 
     fn beginning(&self, random: &mut Random) -> String {

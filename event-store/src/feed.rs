@@ -25,6 +25,9 @@ use crate::{
 
 /// The most events kept in memory for consumers at the head.
 const KEPT_EVENTS: usize = 8_192;
+/// Connections that consumers read with, apart from those of the store: whoever writes never waits for a consumer that is far behind, and a
+/// consumer that reads while it holds its checkpoint never for those who wait for that.
+const CONNECTIONS: u32 = 6;
 /// How often Postgres is asked for what others committed.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -35,7 +38,10 @@ pub(crate) struct Hub {
 }
 
 struct HubInner {
+    /// Its own.
     pool: PgPool,
+    /// The one that was opened; once it is closed, the hub ends.
+    store: PgPool,
     recent: Mutex<Recent>,
     head: watch::Sender<i64>,
     /// Told of each group that this process commits.
@@ -88,6 +94,12 @@ impl Recent {
         let skip = usize::try_from(after - self.after).ok()?;
         Some(self.events.iter().skip(skip).take(most).cloned().collect())
     }
+}
+
+/// A pool of its own for the database of `pool`, with at most `connections`, which are made when they are needed.
+fn apart(pool: &PgPool, connections: u32) -> PgPool {
+    let options = pool.options().clone().min_connections(0).max_connections(connections);
+    options.connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 /// Events in order, and how far they go.

@@ -8,10 +8,12 @@
 //! - [`kafka`]: the log on Kafka: topics, messages, and the publisher
 //! - [`read`]: streams and the log as they are stored, for auditors
 //! - [`checkpoint`]: how far a consumer has come
+//! - [`progress`]: how far all consumers have come, and whether they keep up
 //! - [`parked`]: the streams that it had to leave behind
 //! - [`newer`]: events of a newer program, in front of which everybody stops
 //! - [`lease`]: which of several servers works for a name
 //! - [`timeline`]: whether the log is still the one that is remembered; [`Mark`]: what is remembered of it
+//! - [`turn`]: rules that span streams, one command at a time
 //! - [`hash`]: the canonical encoding of an event and its hash
 //! - [`verify`]: whether the log is whole
 //! - [`program`]: whether this program knows all that stands in a database
@@ -29,16 +31,18 @@ mod mark;
 pub mod newer;
 pub mod parked;
 pub mod program;
+pub mod progress;
 pub mod read;
 pub mod snapshots;
 pub mod tails;
 pub mod timeline;
+pub mod turn;
 pub mod verify;
 
 use std::sync::Arc;
 
 use event_schemas::{Recorded, StreamId};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
@@ -51,6 +55,7 @@ pub use read::StoredEvent;
 pub use snapshots::{NewSnapshot, Snapshot};
 pub use tails::{Tail, Wanted};
 pub use timeline::Timeline;
+pub use turn::Turn;
 
 /// The migrations of the whole database, in order.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -150,6 +155,8 @@ impl From<sqlx::Error> for Error {
 #[derive(Clone)]
 pub struct EventStore {
     inner: Arc<Inner>,
+    /// What streams, the log and snapshots are read over for whoever asks what happened.
+    reads: PgPool,
 }
 
 struct Inner {
@@ -158,6 +165,7 @@ struct Inner {
     tails: tails::Handle,
     snapshots: snapshots::Handle,
     hub: feed::Hub,
+    turns: turn::Turns,
 }
 
 impl EventStore {
@@ -170,10 +178,17 @@ impl EventStore {
         let appender = appender::start(&pool, hub.clone())?;
         let tails = tails::start(pool.clone(), hub.clone());
         let snapshots = snapshots::start(pool.clone());
-        Ok(Self { inner: Arc::new(Inner { pool, appender, tails, snapshots, hub }) })
+        let turns = turn::Turns::new(pool.clone());
+        Ok(Self { reads: pool.clone(), inner: Arc::new(Inner { pool, appender, tails, snapshots, hub, turns }) })
     }
 
-    /// The pool it reads with.
+    /// The same log, whose history is read over `reads`: so that no reader of much of it keeps a writer waiting.
+    #[must_use]
+    pub fn reading_over(&self, reads: PgPool) -> Self {
+        Self { inner: self.inner.clone(), reads }
+    }
+
+    /// The pool it writes with, and reads what writing needs.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.inner.pool
@@ -225,15 +240,21 @@ impl EventStore {
         }
     }
 
+    /// A connection of the caller's own, outside of the pool: for whoever holds a lock while it waits for others, who may need the pool to go on.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub async fn connect(&self) -> Result<PgConnection, Error> {
+        turn::connect(self.pool(), &[]).await
+    }
+
     /// Waits until nobody else, in whichever process, has the turn `name`, and takes it until what is returned is dropped. For rules that
     /// span streams and are too rare to matter for speed.
     ///
     /// # Errors
-    /// The database can't be reached.
-    pub async fn take_turn(&self, name: &str) -> Result<Turn, Error> {
-        let mut transaction = self.pool().begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(&mut *transaction).await?;
-        Ok(Turn { _transaction: transaction })
+    /// [`Error::Overloaded`], where too many wait or it has not come after twenty seconds; the database can't be reached.
+    pub async fn take_turn(&self, name: &'static str) -> Result<Turn, Error> {
+        self.inner.turns.take(name).await
     }
 
     /// The position of the newest event that this process knows of. Others may have written more within the last tenth of a second.
@@ -276,14 +297,17 @@ impl EventStore {
         self.inner.hub.breaks()
     }
 
+    /// Waits until this process knows of an event after `after`; how far the log reaches then.
+    ///
+    /// # Errors
+    /// [`Error::WentBack`] where the log goes back meanwhile.
+    pub async fn reached(&self, after: i64) -> Result<i64, Error> {
+        self.inner.hub.reached(after, self.breaks()).await
+    }
+
     /// The log as an ordered source of the events of `categories`.
     #[must_use]
     pub fn feed(&self, categories: &'static [&'static str]) -> Feed {
         Feed::new(self.inner.hub.clone(), categories)
     }
-}
-
-/// A turn that was taken; dropping it gives it back.
-pub struct Turn {
-    _transaction: sqlx::Transaction<'static, sqlx::Postgres>,
 }

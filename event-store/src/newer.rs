@@ -3,7 +3,7 @@
 //! A program registers what it writes before it writes anything ([`crate::program`]). So an event that is not known here and is registered is
 //! from a newer program; one that nobody has registered is wrong.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::{Batch, Error, feed::Undecodable, mark::Mark};
 
@@ -30,7 +30,7 @@ pub struct Newer {
 ///
 /// # Errors
 /// The database can't be reached.
-pub async fn first(pool: &PgPool, undecodable: &[Undecodable]) -> Result<Option<Newer>, Error> {
+pub async fn first(executor: impl PgExecutor<'_>, undecodable: &[Undecodable]) -> Result<Option<Newer>, Error> {
     let unknown: Vec<&Undecodable> = undecodable.iter().filter(|event| event.source.may_be_newer()).collect();
     if unknown.is_empty() {
         return Ok(None);
@@ -48,7 +48,7 @@ pub async fn first(pool: &PgPool, undecodable: &[Undecodable]) -> Result<Option<
         &types as &[&str],
         &versions,
     )
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await?;
     let newer = found.and_then(|row| {
         let event = unknown.get(usize::try_from(row.nth - 1).ok()?)?;

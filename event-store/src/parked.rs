@@ -6,7 +6,7 @@ use event_schemas::{Event, Recorded, Timestamp};
 use futures::{FutureExt as _, future::BoxFuture};
 use sqlx::{PgConnection, PgPool};
 
-use crate::{Checkpoint, Error, EventStore, StoredEvent, checkpoint, feed::Undecodable, newer, read};
+use crate::{Checkpoint, Error, StoredEvent, checkpoint, feed::Undecodable, newer, read};
 
 /// The most streams that a consumer parks. Where more fail, it is not the events that are bad, and the consumer stops.
 pub const MOST_STREAMS: usize = 10_000;
@@ -191,11 +191,6 @@ pub fn report(consumer: &str, parked: &[Parked]) {
     }
 }
 
-/// Says how many streams `consumer` has parked.
-pub fn measure(consumer: &str, streams: usize) {
-    metrics::gauge!("merx_parked_streams", "consumer" => consumer.to_owned()).set(u32::try_from(streams).unwrap_or(u32::MAX));
-}
-
 /// Takes the parked `stream` of `consumer` out, within the caller's transaction, which does its events.
 ///
 /// # Errors
@@ -213,6 +208,23 @@ pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &st
     .await?;
     let row = row.ok_or_else(|| Error::NotParked { consumer: consumer.into(), stream: stream.into() })?;
     Ok(Parked { stream: row.stream_id, position: row.position, version: row.version, event_type: row.event_type, reason: row.reason })
+}
+
+/// The parked `stream` of `consumer`, if it is parked.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn find(pool: &PgPool, consumer: &str, stream: &str) -> Result<Option<Parked>, Error> {
+    let found = sqlx::query_as!(
+        Parked,
+        r#"
+        select stream_id as stream, position, version, type as event_type, reason from parked_streams
+        where consumer = $1 and stream_id = $2
+        "#,
+        consumer,
+        stream,
+    );
+    Ok(found.fetch_optional(pool).await?)
 }
 
 /// Where the event stands that the parked `stream` of `consumer` could not go on with.
@@ -302,13 +314,12 @@ pub trait Taker<E>: Send {
 
 /// Takes what was left out of the parked `stream`, up to `checkpoint`, where its consumer stands, and has the consumer go on with it from there.
 /// All of it happens in the transaction that `connection` is in and that has locked the checkpoint, so that the consumer waits; the caller commits
-/// it, or rolls it back after an error. `taker` is given events in order.
+/// it, or rolls it back after an error. `taker` is given events in order; where it needs the store's pool, `connection` must not be one of that.
 ///
 /// # Errors
 /// [`Error::NotParked`]; [`Error::StillBad`], where the same event can't be taken again; [`Error::Newer`]; those of `taker`; the database can't be
 /// reached.
 pub async fn mend<E: From<Error>>(
-    store: &EventStore,
     connection: &mut PgConnection,
     checkpoint: &Checkpoint,
     stream: &str,
@@ -320,11 +331,11 @@ pub async fn mend<E: From<Error>>(
     let mut from = was.version + i64::from(how == Mending::Skip);
     let mut mended = Mended::default();
     while mended.parked_again.is_none() {
-        let mut page = read::stream_page(store.pool(), stream, from, i64::MAX, PAGE_EVENTS).await?;
+        let mut page = read::stream_page(&mut *connection, stream, from, i64::MAX, PAGE_EVENTS).await?;
         page.retain(|event| event.position <= checkpoint.position);
         let Some(last) = page.last().map(|event| event.version) else { break };
         let (events, undecodable) = decoded(page);
-        if let Some(newer) = newer::first(store.pool(), undecodable.as_slice()).await? {
+        if let Some(newer) = newer::first(&mut *connection, undecodable.as_slice()).await? {
             return Err(Error::from(newer).into());
         }
         let bad = taker.take(connection, events).await?.or(undecodable.map(Parked::from));

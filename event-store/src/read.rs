@@ -1,7 +1,7 @@
 //! Streams and the log as they are stored, for auditors and for whoever is far behind.
 
 use event_schemas::{Recorded, StreamId, Timestamp, ids::CommandId};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::{Error, EventStore, append, decode::Row, feed::Undecodable};
@@ -61,13 +61,28 @@ pub struct Filter {
     pub types: Vec<String>,
 }
 
+impl Filter {
+    /// Whether `event` is wanted.
+    #[must_use]
+    pub fn wants(&self, event: &StoredEvent) -> bool {
+        let is_of = |category: &String| event.stream_id.strip_prefix(category.as_str()).is_some_and(|rest| rest.starts_with('-'));
+        self.category.as_ref().is_none_or(is_of) && (self.types.is_empty() || self.types.contains(&event.event_type))
+    }
+}
+
+/// The bytes of the texts of `event`: nearly all that it takes.
+#[must_use]
+pub fn payload_bytes(event: &StoredEvent) -> usize {
+    event.payload.len() + event.metadata.len()
+}
+
 impl EventStore {
     /// The events of `stream` with versions `from` to `to` (both inclusive), at most `limit`.
     ///
     /// # Errors
     /// The database can't be reached.
     pub async fn read_stream(&self, stream: &StreamId, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
-        stream_page(self.pool(), stream.as_str(), from, to, limit).await
+        stream_page(&self.reads, stream.as_str(), from, to, limit).await
     }
 
     /// The newest version of `stream`; 0 where it does not exist.
@@ -76,7 +91,7 @@ impl EventStore {
     /// The database can't be reached.
     pub async fn stream_version(&self, stream: &StreamId) -> Result<i64, Error> {
         let version =
-            sqlx::query_scalar!("select max(version) from events where stream_id = $1", stream.as_str()).fetch_one(self.pool()).await?;
+            sqlx::query_scalar!("select max(version) from events where stream_id = $1", stream.as_str()).fetch_one(&self.reads).await?;
         Ok(version.unwrap_or(0))
     }
 
@@ -91,7 +106,7 @@ impl EventStore {
             stream.as_str(),
             at.utc()
         )
-        .fetch_optional(self.pool())
+        .fetch_optional(&self.reads)
         .await?;
         Ok(version.unwrap_or(0))
     }
@@ -101,7 +116,7 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached.
     pub async fn read_log(&self, after: i64, up_to: i64, filter: &Filter, limit: i64) -> Result<Vec<StoredEvent>, Error> {
-        log_page(self.pool(), after, up_to, filter, limit).await
+        log_page(&self.reads, after, up_to, filter, limit).await
     }
 
     /// The position of the last event of `command`, if it was committed and led to any.
@@ -197,7 +212,7 @@ pub async fn log_page(pool: &PgPool, after: i64, up_to: i64, filter: &Filter, li
 ///
 /// # Errors
 /// The database can't be reached.
-pub async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+pub async fn stream_page(executor: impl PgExecutor<'_>, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
     let rows = sqlx::query_as!(
         StoredRow,
         r#"
@@ -213,7 +228,7 @@ pub async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64, limit:
         to,
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     Ok(rows.into_iter().map(StoredEvent::from).collect())
 }

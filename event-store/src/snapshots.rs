@@ -148,7 +148,7 @@ impl EventStore {
             state_version,
             up_to,
         )
-        .fetch_all(self.pool())
+        .fetch_all(&self.reads)
         .await?;
         for row in rows {
             if row.seal == seal(stream, row.version, state_version, &row.state) {

@@ -1,13 +1,15 @@
 //! The edge that both HTTP APIs share: what a request may look like, how a refusal is told, and how routes describe themselves.
 //!
 //! A handler takes the extractors of [`body`], [`query`], [`path`], [`conditional`], [`position`] and [`idempotency`], and answers with a
-//! `Result<_, Problem>`. Routes are declared in an [`openapi::Routes`] table, which becomes both the router and its OpenAPI document.
+//! `Result<_, Problem>`. Routes are declared in an [`openapi::Routes`] table, which becomes both the router and its OpenAPI document; [`listener`]
+//! serves it.
 
 pub mod body;
 pub mod conditional;
 pub mod fallback;
 pub mod idempotency;
 mod json;
+pub mod listener;
 pub mod metrics;
 pub mod openapi;
 pub mod page;

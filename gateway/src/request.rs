@@ -67,6 +67,14 @@ pub fn current_id() -> Option<RequestId> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
+/// What `answer` gives for a request that no route sees, under an id of its own, which the answer bears.
+pub(crate) fn named(answer: impl FnOnce() -> Response) -> Response {
+    let id = RequestId(new_id());
+    let mut response = CURRENT.sync_scope(id.clone(), answer);
+    response.headers_mut().insert(REQUEST_ID, id.0);
+    response
+}
+
 /// Puts the edge around every route of `router`, and around its fallback. Call it last, once, on the whole router.
 pub fn layer<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.layer(middleware::from_fn(edge))

@@ -8,6 +8,7 @@ use domain::projection::Command;
 use event_store::{
     EventStore,
     parked::{self, Mended, Mending},
+    progress,
 };
 use projections::Projection;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Location,
     database::Database,
-    import::progress,
+    import::progress as bar,
     search,
     tending::{self, Mender, Outcome},
 };
@@ -89,19 +90,11 @@ pub fn operator() -> String {
 }
 
 async fn list(database: &Database) -> Result<(), Box<dyn Error>> {
-    let rows = sqlx::query!(
-        r#"
-        select c.name, c.version, c.position, greatest(h.position - c.position, 0) as "lag!", c.failure
-        from checkpoints c cross join log_head h
-        order by c.name
-        "#
-    )
-    .fetch_all(&database.pool)
-    .await?;
-    println!("{:<24} {:>7} {:>12} {:>12}", "NAME", "VERSION", "POSITION", "LAG");
-    for row in rows {
-        println!("{:<24} {:>7} {:>12} {:>12}", row.name, row.version, row.position, row.lag);
-        if let Some(failure) = row.failure {
+    println!("{:<24} {:>7} {:>12} {:>12} {:>10}  STATE", "NAME", "VERSION", "POSITION", "LAG", "SECONDS");
+    for consumer in progress::read(&database.pool).await?.consumers {
+        let progress::Consumer { name, version, position, lag, lag_seconds, state, .. } = &consumer;
+        println!("{name:<24} {version:>7} {position:>12} {lag:>12} {lag_seconds:>10.1}  {}", state.name());
+        if let Some(failure) = consumer.failure {
             println!("  failing: {failure}");
         }
     }
@@ -119,7 +112,7 @@ async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result
     projections::rebuild::require_possible(store, &**projection).await?;
     let shop = Shop::new(store.clone(), command_api::Settings::default());
     tending::record(&shop, projection.name(), &Command::Rebuild, &operator()).await?;
-    let bar = progress::bar();
+    let bar = bar::bar();
     bar.set_message(projection.name());
     let stop = CancellationToken::new();
     let told = bar.clone();

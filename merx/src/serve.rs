@@ -1,16 +1,18 @@
 //! `merx serve`: the roles of a server in one process.
 
+mod connections;
+mod health;
 mod operations;
 mod projections;
 mod roles;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use axum::{Router, middleware, serve::ListenerExt};
+use axum::{Router, middleware};
 use command_api::{Settings, Shop, idempotency};
 use event_schemas::{Currency, asyncapi::Topics};
 use event_store::kafka as cluster;
-use gateway::{Routes, problem::Kind};
+use gateway::{Routes, listener, problem::Kind};
 use query_api::Queries;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -29,7 +31,7 @@ use crate::{
     import, kafka, postgres,
     search::{self, Search},
 };
-use operations::Health;
+use health::Health;
 pub use roles::{Kafka, Role, start as start_roles};
 
 /// Connections that GETs read with, apart from those that writes need.
@@ -52,6 +54,8 @@ pub struct Options {
     /// What prices are compared in where nobody says in which, as in GBP.
     #[arg(long, env = "MERX_CURRENCY", value_name = "CODE")]
     currency: Option<Currency>,
+    #[command(flatten)]
+    connections: connections::Options,
     #[command(flatten)]
     kafka: kafka::Options,
     #[command(flatten)]
@@ -144,25 +148,21 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let search = Search::open(&options.search, data_dir, roles)?;
     let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index)).in_currency(options.currency);
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
-    let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();
     let holder = Uuid::now_v7();
+    let parts = health::Parts { roles: roles.clone(), holder, published, index: search.as_ref().and_then(Search::own_index) };
+    let health = Health::new(database.pool.clone(), gateway::metrics::install(), parts);
     roles::start(roles, &shop, holder, kafka.as_ref(), &stopping, &mut workers);
     if let Some(search) = &search {
         search.keep(roles, &database.pool, holder, &stopping, &mut workers).await.map_err(Error::Reads)?;
     }
     let local = listener.local_addr()?;
-    let listener = listener.tap_io(|connection| {
-        // Answers are small; waiting to fill a packet would only delay them.
-        let _ = connection.set_nodelay(true);
-    });
     let events = event_schemas::asyncapi::document(topics(kafka.as_ref().map(Kafka::settings)), env!("CARGO_PKG_VERSION"))?;
     let admin_key = options.admin_key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
     let tending = Tending { shop: shop.clone(), index: search.as_ref().and_then(Search::shared_index), admin_key };
     let router = router(roles, &tending, &queries, &health, events);
-    let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
-    let mut server = tokio::spawn(server.into_future());
+    let mut server = tokio::spawn(listener::serve(listener, router, options.connections.limits(), stopping.clone()));
     let interrupted = tokio::select! {
         loaded = load_demo(options.demo, &shop) => {
             loaded?;
@@ -176,7 +176,7 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
         tracing::info!(address = %local, roles = roles.join(","), "merx is ready");
         tokio::select! {
             () = signals.received() => {}
-            ended = &mut server => return ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(Error::System),
+            ended = &mut server => return ended.map_err(|panic| Error::System(io::Error::other(panic))),
         }
     }
     tracing::info!("merx is stopping");

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_store::{Batch, Checkpoint, EventStore, Feed, Mark, Parked, ParkedStreams, kafka::places, parked};
 use futures::{FutureExt as _, future::BoxFuture};
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,6 @@ impl Consumer {
         let moved_at = Instant::now().checked_sub(UNINTERESTED_PACE).unwrap_or_else(Instant::now);
         let seen = checkpoint.mark();
         let consumer = Self { projection, connection, feed, checkpoint, parked, seen, moved_at };
-        consumer.measure();
         Ok(consumer)
     }
 
@@ -100,7 +99,6 @@ impl Consumer {
         (self.checkpoint, self.parked) = read(&mut self.connection, &self.checkpoint.name, self.projection.version()).await?;
         self.refuse_kafka().await?;
         self.seen = self.checkpoint.mark();
-        self.measure();
         Ok(())
     }
 
@@ -175,7 +173,6 @@ impl Consumer {
             if batch.up_to > self.seen.position {
                 self.seen = batch.end();
             }
-            self.measure();
             return Ok(None);
         }
         let up_to = batch.up_to;
@@ -210,7 +207,6 @@ impl Consumer {
         if !batch.events.is_empty() {
             histogram!("merx_projection_batch_seconds", "projection" => name).record(started_at.elapsed().as_secs_f64());
         }
-        self.measure();
         Ok(Outcome::Applied)
     }
 
@@ -241,14 +237,6 @@ impl Consumer {
             at = batch.up_to;
         }
         Ok(true)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
-    fn measure(&self) {
-        let name = self.checkpoint.name.clone();
-        gauge!("merx_projection_position", "projection" => name.clone()).set(self.seen.position as f64);
-        gauge!("merx_projection_lag", "projection" => name.clone()).set((self.feed.head() - self.seen.position).max(0) as f64);
-        parked::measure(&name, self.parked.len());
     }
 }
 

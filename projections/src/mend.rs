@@ -52,7 +52,7 @@ pub async fn mend(store: &EventStore, projection: &dyn Projection, stream: &str,
     if let Some(place) = Layout::of(places.keys()).part_of(stream).and_then(|part| places.get(&part)) {
         checkpoint.position = checkpoint.position.max(place.position);
     }
-    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, &mut Applying(projection)).await?;
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, &mut Applying(projection)).await?;
     sqlx::query!("set local synchronous_commit = on").execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(mended)

@@ -7,7 +7,7 @@ use event_store::{
     kafka::{Settings, places},
     lease,
 };
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -382,7 +382,7 @@ impl Worker {
 
     /// Says once what it is doing from now on.
     fn enter(&self, state: State) {
-        let (name, failing) = (self.projection.name(), matches!(state, State::Failing { .. }));
+        let name = self.projection.name();
         let mut before = None;
         self.state.send_if_modified(|now| {
             let changes = *now != state;
@@ -392,7 +392,6 @@ impl Worker {
             changes
         });
         let Some(before) = before else { return };
-        gauge!("merx_projection_failing", "projection" => name).set(f64::from(u8::from(failing)));
         match (before, &*self.state.borrow()) {
             (_, State::Failing { reason }) => tracing::warn!(projection = name, reason, "events are not applied; trying again"),
             (_, State::OtherVersion { found }) => {

@@ -25,7 +25,7 @@ mod search;
 mod stock;
 mod stream;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use event_store::EventStore;
 use gateway::Routes;
@@ -36,6 +36,13 @@ use ::search::Index;
 use event_schemas::Currency;
 use freshness::Checkpoints;
 
+/// Connections that history is read over.
+const SCAN_CONNECTIONS: u32 = 4;
+/// How long a request waits for one of them.
+const SCAN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long one statement may take there, in milliseconds.
+const SCAN_LIMIT_MS: &str = "5000";
+
 /// What the handlers read from. Cheap to clone.
 #[derive(Clone)]
 pub struct Queries {
@@ -43,17 +50,20 @@ pub struct Queries {
     reads: PgPool,
     checkpoints: Arc<Checkpoints>,
     closing: Arc<watch::Sender<bool>>,
+    waiters: Arc<log::Waiters>,
     search: Option<Arc<dyn Index>>,
     currency: Option<Currency>,
 }
 
 impl Queries {
-    /// Reads history from `store`, and read models through `reads` (the store's own pool, or one apart, so that slow reads never keep
+    /// Reads history from `store` over a few connections of its own, and read models through `reads` (the store's own pool, or one apart, so that slow reads never keep
     /// appends waiting).
     #[must_use]
     pub fn new(store: EventStore, reads: PgPool, search: Option<Arc<dyn Index>>) -> Self {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
-        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search, currency: None }
+        let store = store.reading_over(scans(&reads));
+        let waiters = Arc::new(log::Waiters::new(store.clone()));
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), waiters, search, currency: None }
     }
 
     /// The same of a shop whose prices are compared in `currency` where nobody says in which.
@@ -66,6 +76,13 @@ impl Queries {
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
+}
+
+/// The connections that history is read over: few, and none of those that anything else needs. They are made when they are needed.
+fn scans(reads: &PgPool) -> PgPool {
+    let options = reads.connect_options().as_ref().clone().options([("statement_timeout", SCAN_LIMIT_MS)]);
+    let pool = reads.options().clone().min_connections(0).max_connections(SCAN_CONNECTIONS).acquire_timeout(SCAN_PATIENCE);
+    pool.connect_lazy_with(options)
 }
 
 /// A stored event as clients see it, on one line of JSON.

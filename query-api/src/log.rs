@@ -1,5 +1,7 @@
 //! `GET /v1/events`: the whole log, in the order in which it was committed.
 
+mod waiting;
+
 use std::time::Duration;
 
 use axum::{
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{Queries, error::Error};
+pub use waiting::Waiters;
 
 /// How many positions one statement goes through for a filter that few events fit.
 const WINDOW: i64 = 20_000;
@@ -32,7 +35,7 @@ pub fn routes() -> Routes<Queries> {
             .description(
                 "`next_cursor` is the last position that was read, also where the filter left nothing of it: send it as `cursor`, \
                  or as `after`. A page may be short, or empty, before the head where few events fit the filter. With `wait` the answer to \
-                 an empty page is held back until an event fits, or that many seconds have passed.",
+                 an empty page is held back until an event fits, or that many seconds have passed; where too many wait already, it is 503.",
             )
             .tag("History")
             .query::<Listing>()
@@ -67,7 +70,7 @@ fn event_types(_: &mut SchemaGenerator) -> Schema {
     let mut names: Vec<_> = descriptors().map(|descriptor| descriptor.event_type).collect();
     names.sort_unstable();
     names.dedup();
-    json_schema!({"type": "array", "items": {"type": "string", "enum": names, "description": "an event type", "examples": ["OrderConfirmed"]}})
+    json_schema!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": names, "description": "an event type", "examples": ["OrderConfirmed"]}})
 }
 
 fn categories(_: &mut SchemaGenerator) -> Schema {
@@ -201,29 +204,61 @@ struct Scan {
     items: Vec<read::StoredEvent>,
 }
 
+/// What a request does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Answer,
+    ReadOn,
+    Wait,
+}
+
+impl Scan {
+    /// What is next by `now`: nobody reads on after `scan_until`, whatever it waits for, and nobody waits after `deadline`, nor without one.
+    fn step(&self, limit: Limit, now: Instant, scan_until: Instant, deadline: Option<Instant>) -> Step {
+        if self.items.len() >= usize::from(limit) {
+            return Step::Answer;
+        }
+        if self.read_up_to < self.head {
+            return if now >= scan_until { Step::Answer } else { Step::ReadOn };
+        }
+        if self.items.is_empty() && deadline.is_some_and(|deadline| now < deadline) { Step::Wait } else { Step::Answer }
+    }
+}
+
 impl Queries {
-    /// Reads on from `scan` until the page is full, or the head is reached and either there is something or nobody waits any more.
-    async fn scan(&self, mut scan: Scan, filter: &Filter, limit: Limit, deadline: Option<Instant>) -> Result<Scan, Error> {
+    /// Reads on from `scan` until the page is full, the time to read is up, or the head is reached and either there is something or nobody waits
+    /// any more. What comes while it waits is read from memory.
+    async fn scan(&self, mut scan: Scan, filter: &Filter, limit: Limit, deadline: Option<Instant>) -> Result<Scan, Problem> {
         let scan_until = Instant::now() + SCAN_TIME;
-        let mut feed = self.store.feed(&[]);
         let mut closing = self.closing.subscribe();
+        let mut waiter = None;
         loop {
             scan.head = scan.head.max(self.store.known_head());
-            self.read_window(&mut scan, filter, limit).await?;
-            let is_full = scan.items.len() >= usize::from(limit);
-            let has_more = scan.read_up_to < scan.head;
-            let now = Instant::now();
-            let is_waiting = scan.items.is_empty() && deadline.is_some_and(|deadline| now < deadline);
-            match (is_full, has_more, is_waiting) {
-                (true, ..) | (_, false, false) => return Ok(scan),
-                (false, true, false) if now >= scan_until => return Ok(scan),
-                (false, true, _) => {}
-                (false, false, true) => {
-                    let deadline = deadline.unwrap_or(now);
-                    tokio::select! {
-                        grown = feed.next(scan.read_up_to, 1) => { grown?; }
-                        () = tokio::time::sleep_until(deadline) => return Ok(scan),
+            match scan.step(limit, Instant::now(), scan_until, deadline) {
+                Step::Answer => return Ok(scan),
+                Step::ReadOn => self.read_window(&mut scan, filter, limit).await?,
+                Step::Wait => {
+                    let waiter = match &mut waiter {
+                        Some(waiter) => waiter,
+                        none => none.insert(self.waiters.enter()?),
+                    };
+                    let most = usize::from(limit) - scan.items.len();
+                    let next = waiter.next(scan.read_up_to, filter, most);
+                    let come = tokio::select! {
+                        come = next => come,
+                        () = tokio::time::sleep_until(deadline.unwrap_or(scan_until)) => return Ok(scan),
                         _ = closing.wait_for(|closing| *closing) => return Ok(scan),
+                    };
+                    match come {
+                        Some((found, up_to)) => {
+                            scan.items.extend(found);
+                            scan.read_up_to = up_to;
+                            scan.head = scan.head.max(up_to);
+                            if !scan.items.is_empty() {
+                                return Ok(scan);
+                            }
+                        }
+                        None => self.read_window(&mut scan, filter, limit).await?,
                     }
                 }
             }
@@ -231,9 +266,7 @@ impl Queries {
     }
 
     async fn read_window(&self, scan: &mut Scan, filter: &Filter, limit: Limit) -> Result<(), Error> {
-        if scan.read_up_to >= scan.head {
-            return Ok(());
-        }
+        scan.head = scan.head.max(self.store.known_head());
         let wanted = i64::from(limit) - scan.items.len() as i64;
         let window = if *filter == Filter::default() { wanted } else { WINDOW };
         let up_to = scan.head.min(scan.read_up_to.saturating_add(window));
@@ -248,6 +281,18 @@ impl Queries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_never_reads_longer_than_its_time_and_waits_only_at_the_head() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+        let limit: Limit = serde_json::from_str("2").unwrap();
+        let at = |read_up_to| Scan { read_up_to, head: 10, items: Vec::new() };
+        assert_eq!(at(5).step(limit, now, later, None), Step::ReadOn);
+        assert_eq!(at(5).step(limit, now, now, Some(later)), Step::Answer, "its time is up, however long it would wait");
+        assert_eq!(at(10).step(limit, now, now, Some(later)), Step::Wait);
+        assert_eq!(at(10).step(limit, later, now, Some(later)), Step::Answer);
+        assert_eq!(at(10).step(limit, now, later, None), Step::Answer);
+    }
 
     #[test]
     fn a_cursor_is_a_position() {

@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use event_schemas::Timestamp;
-use event_store::parked::{self, Listed};
+use event_store::{
+    parked::{self, Listed},
+    progress,
+};
 use gateway::{Json, MinPosition, Position, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,8 +20,6 @@ use crate::{Queries, error::Error};
 
 /// The most parked streams that are shown of a consumer.
 const MOST_PARKED: i64 = 100;
-/// The most events that a projection may lack and still count as live: while a shop is busy it always lacks a few.
-const LIVE_LAG: i64 = 1_000;
 
 pub fn routes() -> Routes<Queries> {
     Routes::new().add(
@@ -64,6 +65,8 @@ struct Consumer {
     position: i64,
     /// How many events it lacks.
     lag: i64,
+    /// How long ago the oldest of them was recorded, in seconds; 0 where it lacks none.
+    lag_seconds: f64,
     /// Whether it keeps up.
     state: ConsumerState,
     /// Why it does not go on, where it is failing.
@@ -80,10 +83,12 @@ struct Consumer {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "ProjectionState")]
 enum ConsumerState {
-    /// It does.
+    /// It has nothing to do, or lacks no more than the last seconds' events.
     Live,
-    /// It lacks more than a moment's events.
+    /// It lacks more than that, and moves.
     Behind,
+    /// It lacks something, and does not move.
+    Stalled,
     /// It can't go on, and tries again and again.
     Failing,
 }
@@ -100,12 +105,13 @@ struct Rebuild {
     lag: i64,
 }
 
-impl ConsumerState {
-    fn of(lag: i64, failure: Option<&str>) -> Self {
-        match failure {
-            Some(_) => Self::Failing,
-            None if lag <= LIVE_LAG => Self::Live,
-            None => Self::Behind,
+impl From<progress::State> for ConsumerState {
+    fn from(state: progress::State) -> Self {
+        match state {
+            progress::State::Live => Self::Live,
+            progress::State::Behind => Self::Behind,
+            progress::State::Stalled => Self::Stalled,
+            progress::State::Failing => Self::Failing,
         }
     }
 }
@@ -136,52 +142,24 @@ async fn list(State(queries): State<Queries>, min: MinPosition) -> Result<Respon
 }
 
 async fn read(queries: &Queries) -> Result<Progress, Error> {
-    let rows = sqlx::query!(
-        r#"
-        select h.position as "head!", c.name as "name?", c.version as "version?", c.position as "position?", c.updated_at as "updated_at?",
-               c.failure, r.version as "rebuild_version?", r.position as "rebuild_position?"
-        from log_head h
-        left join checkpoints c on c.name not like '%:rebuild'
-        left join checkpoints r on r.name = c.name || ':rebuild'
-        order by c.name
-        "#
-    )
-    .fetch_all(&queries.reads)
-    .await?;
+    let progress::Progress { head, consumers } = progress::read(&queries.reads).await?;
     let mut parked: HashMap<String, Vec<Parked>> = HashMap::new();
     for Listed { consumer, parked: stream, since } in parked::all(&queries.reads, MOST_PARKED).await? {
         let event_store::Parked { stream, position, version, event_type, reason } = stream;
         parked.entry(consumer).or_default().push(Parked { stream, position, version, event_type, reason, since });
     }
-    let head = rows.first().map_or(0, |row| row.head);
-    let lag = |position| i64::max(head - position, 0);
-    let items = rows.into_iter().filter_map(|row| {
-        let (name, position) = (row.name?, row.position?);
-        let rebuild = row.rebuild_version.zip(row.rebuild_position);
-        Some(Consumer {
-            parked: parked.remove(&name).unwrap_or_default(),
-            name,
-            version: row.version?,
-            position,
-            lag: lag(position),
-            state: ConsumerState::of(lag(position), row.failure.as_deref()),
-            failure: row.failure,
-            rebuild: rebuild.map(|(version, position)| Rebuild { version, position, lag: lag(position) }),
-            updated_at: Timestamp::from(row.updated_at?),
-        })
+    let items = consumers.into_iter().map(|consumer| Consumer {
+        parked: parked.remove(&consumer.name).unwrap_or_default(),
+        name: consumer.name,
+        version: consumer.version,
+        position: consumer.position,
+        lag: consumer.lag,
+        lag_seconds: consumer.lag_seconds,
+        state: consumer.state.into(),
+        failure: consumer.failure,
+        rebuild: consumer.rebuild.map(|progress::Rebuild { version, position, lag }| Rebuild { version, position, lag }),
+        updated_at: consumer.updated_at,
     });
     let event_store::Timeline { id, since, begun_at } = queries.store.timeline();
     Ok(Progress { head, timeline: Timeline { id, since, begun_at }, items: items.collect() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_events_are_no_delay() {
-        let states = [0, 1_000, 1_001].map(|lag| ConsumerState::of(lag, None));
-        assert_eq!(states, [ConsumerState::Live, ConsumerState::Live, ConsumerState::Behind]);
-        assert_eq!(ConsumerState::of(0, Some("the disk is full")), ConsumerState::Failing);
-    }
 }

@@ -59,6 +59,25 @@ async fn a_parent_makes_no_circle() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_moves_at_once_are_made_one_after_the_other_and_all_other_writes_go_on() {
+    let Some(shop) = Shop::open().await else { return };
+    let ids: Vec<String> = (0..40).map(|nth| format!("moved-{nth}")).collect();
+    for id in ["home", "garden"].into_iter().chain(ids.iter().map(String::as_str)) {
+        shop.post("/v1/categories", json!({"id": id, "name": id})).await.expect(201);
+    }
+    let sku = product(&shop, "1.00", 5).await;
+    let moves = ids.iter().map(|id| shop.patch(&format!("/v1/categories/{id}"), json!({"parent": "home"})).into_future());
+    let others = (0..20).map(|_| shop.post("/v1/carts", json!({"currency": "GBP", "items": [{"sku": sku, "quantity": 1}]})).into_future());
+    let (moved, made) = futures::join!(futures::future::join_all(moves), futures::future::join_all(others));
+    for answer in moved {
+        answer.expect(200);
+    }
+    for answer in made {
+        answer.expect(201);
+    }
+}
+
 /// Categories `prefix1`, `prefix2`, … each below the one before.
 async fn chain(shop: &Shop, prefix: &str, levels: usize) {
     for level in 1..=levels {

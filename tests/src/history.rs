@@ -232,6 +232,7 @@ async fn projections_say_how_far_they_are_and_the_server_how_it_does() {
     assert!(all.items().len() >= 7, "{all}");
     for one in all.items() {
         assert!(one["name"].is_string() && one["version"].is_i64() && one["state"] == "live", "{one}");
+        assert_eq!(one["lag_seconds"], 0.0, "{one}");
         assert_eq!((&one["parked"], &one["position"]), (&json!([]), &all["head"]), "{one}");
     }
     for path in ["/healthz", "/readyz"] {

@@ -21,6 +21,8 @@ mod clocks;
 #[cfg(test)]
 mod compose;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod consuming;
 #[cfg(test)]
 mod conventions;

@@ -182,6 +182,10 @@ impl Server {
         Client::new(self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn launch(&self) -> &Launch {
         &self.launch
     }

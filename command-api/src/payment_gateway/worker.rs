@@ -229,6 +229,13 @@ async fn work(
     }
 }
 
+/// Nothing of it is open here any more: whoever has the lease says what is.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        gauge!("merx_payments_open").set(0);
+    }
+}
+
 async fn sleep_until(due: Option<Timestamp>) {
     match due {
         Some(at) => tokio::time::sleep(at.since(now()).to_std().unwrap_or_default().max(Duration::from_millis(5))).await,
@@ -292,7 +299,6 @@ impl Worker {
         transaction.commit().await?;
         parked::report(NAME, &parked);
         self.parked.add(parked);
-        parked::measure(NAME, self.parked.len());
         Ok(())
     }
 

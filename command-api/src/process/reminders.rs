@@ -7,7 +7,7 @@ use event_schemas::{
     Timestamp,
     ids::{FlashSaleId, OrderId, Sku},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::changes::Changes;
 
@@ -93,8 +93,8 @@ pub(super) async fn write(changes: &Changes, connection: &mut PgConnection) -> R
 }
 
 /// All that is set.
-pub(super) async fn all(pool: &PgPool) -> Result<HashMap<Reminder, Timestamp>, sqlx::Error> {
-    let rows = sqlx::query!("select kind, subject, due_at from reminders where kind <> 'payment'").fetch_all(pool).await?;
+pub(super) async fn all(executor: impl PgExecutor<'_>) -> Result<HashMap<Reminder, Timestamp>, sqlx::Error> {
+    let rows = sqlx::query!("select kind, subject, due_at from reminders where kind <> 'payment'").fetch_all(executor).await?;
     Ok(rows.iter().filter_map(|row| Some((Reminder::from_row(&row.kind, &row.subject)?, row.due_at.into()))).collect())
 }
 

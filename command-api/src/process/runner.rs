@@ -12,7 +12,7 @@ use std::{
 use domain::{Aggregate, order, payment, stock};
 use event_schemas::{Event, Recorded, StreamId, Timestamp, events::stock::Event as StockEvent, ids::Sku};
 use event_store::{
-    Batch, Checkpoint, EventStore, Mark, Parked, ParkedStreams, checkpoint, lease,
+    Batch, Checkpoint, Mark, Parked, ParkedStreams, checkpoint, lease,
     parked::{self, Mended, Mending},
     read::Filter,
 };
@@ -22,8 +22,8 @@ use futures::{
     stream,
 };
 use gateway::IfMatch;
-use metrics::{counter, gauge};
-use sqlx::{PgConnection, Postgres, Transaction};
+use metrics::counter;
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -131,8 +131,7 @@ impl Runner {
         let written = Checkpoint::resume(&shop.store, NAME, VERSION).await?;
         let mut connection = shop.store.pool().acquire().await?;
         let parked = ParkedStreams::read(&mut connection, NAME).await?;
-        let set = reminders::all(shop.store.pool()).await?;
-        parked::measure(NAME, parked.len());
+        let set = reminders::all(&mut *connection).await?;
         Ok(Self { shop, fence, at: written.mark(), written, parked, written_at: Instant::now(), set, horizon: None })
     }
 
@@ -148,8 +147,6 @@ impl Runner {
                     self.see_to_reminders().await?;
                 }
             }
-            let lag = self.shop.store.known_head() - self.at.position;
-            gauge!("merx_process_manager_lag").set(u32::try_from(lag.max(0)).unwrap_or(u32::MAX));
         }
     }
 
@@ -199,7 +196,6 @@ impl Runner {
         transaction.commit().await?;
         parked::report(NAME, &parked);
         self.parked.add(parked);
-        parked::measure(NAME, self.parked.len());
         changes.note(&mut self.set);
         self.written.moved(self.at);
         self.written_at = Instant::now();
@@ -298,12 +294,13 @@ async fn take_subject(shop: &Shop, events: Vec<Arc<Recorded>>) -> Result<(Change
 /// # Errors
 /// [`event_store::Error::NotParked`]; [`event_store::Error::StillBad`]; the database can't be reached.
 pub async fn mend(shop: &Shop, stream: &str, how: Mending) -> Result<Mended, event_store::Error> {
-    let store: &EventStore = &shop.store;
-    let mut transaction = store.pool().begin().await?;
+    // Not of the pool: the commands below need that, while others wait for the checkpoint.
+    let mut connection = shop.store.connect().await?;
+    let mut transaction = connection.begin().await?;
     let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
     let checkpoint = Checkpoint::lock(&mut transaction, NAME).await?.ok_or_else(not_parked)?;
     let mut handling = Handling { shop, wanted: Changes::default() };
-    let mended = parked::mend(store, &mut transaction, &checkpoint, stream, how, &mut handling).await?;
+    let mended = parked::mend(&mut transaction, &checkpoint, stream, how, &mut handling).await?;
     reminders::write(&handling.wanted, &mut transaction).await?;
     transaction.commit().await?;
     Ok(mended)

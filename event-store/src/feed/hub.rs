@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Hub, HubInner, Recent, signal};
+use super::{CONNECTIONS, Hub, HubInner, Recent, apart, signal};
 use crate::{
     Error, Timeline,
     mark::{Hash, Mark, Past},
@@ -19,7 +19,9 @@ use crate::{
 const MARK_INTERVAL: i64 = 1_024;
 
 impl Hub {
-    pub async fn open(pool: PgPool) -> Result<Self, Error> {
+    /// A hub of the log in the database of `store`, which it reads over connections of its own.
+    pub async fn open(store: PgPool) -> Result<Self, Error> {
+        let pool = apart(&store, CONNECTIONS);
         let mut connection = pool.acquire().await?;
         let opened_on = timeline::current(&mut connection).await?.id;
         let remembered = timeline::kept_marks(&mut connection, i64::MAX).await?;
@@ -39,6 +41,7 @@ impl Hub {
         past.note(head);
         let inner = HubInner {
             pool,
+            store,
             recent: Mutex::new(Recent::at(head.position)),
             head: watch::Sender::new(head.position),
             committed: watch::Sender::new(head.position),

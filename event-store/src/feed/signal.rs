@@ -55,7 +55,7 @@ async fn listen(hub: Weak<HubInner>) {
         match timeout_at(due, heard).await {
             // Anybody may send a signal: it is a reason to look, no more.
             Ok(Ok(notification)) if notification.payload().parse().is_ok_and(|head: i64| head <= hub.head()) => {}
-            Ok(Err(_)) | Err(_) if hub.inner.pool.is_closed() => return,
+            Ok(Err(_)) | Err(_) if hub.inner.store.is_closed() => return,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the connection that listens for appends is lost");
                 hub.lost();

@@ -1,8 +1,14 @@
 //! Who works, and how far they have come.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use event_store::{Checkpoint, Unit, checkpoint, lease};
+use event_schemas::Recorded;
+use event_store::{
+    Checkpoint, Parked, Unit, checkpoint, lease,
+    parked::{self, Mending},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -143,4 +149,79 @@ async fn a_turn_is_taken_by_one_at_a_time() {
     assert!(tokio::time::timeout(Duration::from_millis(300), other.take_turn("tree")).await.is_err());
     drop(turn);
     assert!(tokio::time::timeout(Duration::from_secs(5), other.take_turn("tree")).await.expect("given back").is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_wait_for_a_turn_than_the_pool_has_connections_and_everything_goes_on() {
+    let Some(database) = Database::make().await else { return };
+    // Ten connections each; who has the turn needs another one of them.
+    let stores = [database.store().await, database.store().await];
+    let waiting: Vec<_> = (0..80)
+        .map(|nth: usize| {
+            let store = stores[nth % 2].clone();
+            tokio::spawn(async move {
+                let _turn = store.take_turn("tree").await?;
+                store.tail(&stream("A"), 0).await
+            })
+        })
+        .collect();
+    let beside: Vec<_> = (0..20)
+        .map(|nth| {
+            let store = stores[0].clone();
+            tokio::spawn(async move {
+                let stream = stream(&format!("beside-{nth}"));
+                store.append(Unit::of(part(&stream, 0, 1))).await?;
+                store.tail(&stream, 0).await
+            })
+        })
+        .collect();
+    for turn in waiting.into_iter().chain(beside) {
+        turn.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_reads_the_log_while_every_connection_of_the_pool_waits() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    store.append(Unit::of(part(&stream("A"), 0, 3))).await.unwrap();
+    let late = database.store().await;
+    let mut held = Vec::new();
+    for _ in 0..late.pool().options().get_max_connections() {
+        held.push(late.pool().begin().await.unwrap());
+    }
+    // Nothing of it is in the memory of this process.
+    assert_eq!(late.feed(&["stock"]).next(0, 10).await.unwrap().events.len(), 3);
+    store.append(Unit::of(part(&stream("A"), 3, 1))).await.unwrap();
+    assert_eq!(late.feed(&["stock"]).next(3, 10).await.unwrap().events.len(), 1);
+}
+
+struct TakesAll;
+
+impl parked::Taker<event_store::Error> for TakesAll {
+    fn take<'a>(&'a mut self, _: &'a mut PgConnection, _: Vec<Arc<Recorded>>) -> BoxFuture<'a, Result<Option<Parked>, event_store::Error>> {
+        async { Ok(None) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_parked_stream_is_mended_over_the_connection_that_holds_the_checkpoint() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    store.append(Unit::of(part(&stream("A"), 0, 3))).await.unwrap();
+    let mut connection = store.connect().await.unwrap();
+    let checkpoint = Checkpoint::open(&mut connection, "consumer", 1).await.unwrap();
+    assert!(checkpoint.advance(&mut connection, database.mark(3).await).await.unwrap());
+    let bad = Parked { stream: "stock-A".into(), position: 1, version: 1, event_type: "StockReceived".into(), reason: "bad".into() };
+    parked::park(&mut connection, "consumer", &[bad.clone()]).await.unwrap();
+    assert_eq!(parked::find(store.pool(), "consumer", "stock-A").await.unwrap(), Some(bad));
+    let mut held = Vec::new();
+    for _ in 0..store.pool().options().get_max_connections() {
+        held.push(store.pool().begin().await.unwrap());
+    }
+    let mut transaction = connection.begin().await.unwrap();
+    let locked = Checkpoint::lock(&mut transaction, "consumer").await.unwrap().unwrap();
+    let mended = parked::mend(&mut transaction, &locked, "stock-A", Mending::Retry, &mut TakesAll).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(mended.events, 3);
 }

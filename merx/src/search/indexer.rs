@@ -149,7 +149,7 @@ pub async fn keep(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &
                 BACK_OFF
             }
         };
-        gauge!("merx_search_index_failing", "index" => index.name()).set(f64::from(u8::from(is_failing)));
+        measure(index, is_failing);
         let _ = stopping.run_until_cancelled(sleep(pause)).await;
     }
 }
@@ -173,7 +173,6 @@ async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &Canc
         }
     };
     ledger.note(pool, target).await?;
-    measure(index, target);
     Ok(has_changed)
 }
 
@@ -275,7 +274,7 @@ fn document(row: Row, categories: &rows::Categories) -> Result<Option<Document>,
     Ok(Document::of(product, above, sales, facts))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
-fn measure(index: &dyn Index, target: Place) {
-    gauge!("merx_search_index_position", "index" => index.name()).set(target.position as f64);
+/// Says whether this process fails to keep `index`: not where it does not keep it.
+pub fn measure(index: &dyn Index, is_failing: bool) {
+    gauge!("merx_search_index_failing", "index" => index.name()).set(f64::from(u8::from(is_failing)));
 }

@@ -70,6 +70,11 @@ impl Search {
         self.index.clone()
     }
 
+    /// The same, where it is this process's own.
+    pub fn own_index(&self) -> Option<Arc<dyn Index>> {
+        (!self.is_shared).then(|| self.index.clone())
+    }
+
     /// What is asked, where all servers share it.
     pub fn shared_index(&self) -> Option<Arc<dyn Index>> {
         self.is_shared.then(|| self.index.clone())

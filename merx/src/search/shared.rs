@@ -51,6 +51,7 @@ async fn take_turns(index: &Arc<dyn Index>, pool: &PgPool, mut held: watch::Rece
             () = worker => return,
             lost = held.wait_for(|held| !*held) => lost.is_ok() && !stopping.is_cancelled(),
         };
+        indexer::measure(&**index, false);
         if is_lost && is_unsettled.swap(false, Ordering::SeqCst) {
             tell(pool, stopping).await;
         }
@@ -160,17 +161,23 @@ pub enum Error {
     Index(#[from] indexer::Error),
 }
 
-/// Tries again to have the product of `stream` taken in, or leaves it out until it changes.
+/// Tries again to have the product of `stream` taken in, or leaves it out until it changes. Nothing is held while the index is asked: what two
+/// operators have tried again at once is taken in twice, which is as good as once.
 pub async fn mend(index: Option<&dyn Index>, pool: &PgPool, stream: &str, how: Mending) -> Result<Mended, Error> {
-    let mut transaction = pool.begin().await.map_err(event_store::Error::from)?;
-    let parked = parked::take_out(&mut transaction, NAME, stream).await?;
+    let not_parked = || event_store::Error::NotParked { consumer: NAME.into(), stream: stream.into() };
     if let Mending::Retry = how {
+        let parked = parked::find(pool, NAME, stream).await?.ok_or_else(not_parked)?;
         let refused = retry(index.ok_or(Error::NoServer)?, pool, stream.strip_prefix("product-").unwrap_or(stream)).await?;
         if let Some(Refused { reason, .. }) = refused {
             return Ok(Mended { events: 0, parked_again: Some(Parked { reason, ..parked }) });
         }
     }
-    transaction.commit().await.map_err(event_store::Error::from)?;
+    let mut connection = pool.acquire().await.map_err(event_store::Error::from)?;
+    match parked::take_out(&mut connection, NAME, stream).await {
+        // Whoever keeps the index has taken it in meanwhile, too.
+        Err(event_store::Error::NotParked { .. }) if how == Mending::Retry => {}
+        taken_out => drop(taken_out?),
+    }
     Ok(Mended { events: 1, parked_again: None })
 }
 

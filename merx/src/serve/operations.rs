@@ -1,26 +1,15 @@
 //! What an operator asks: is it alive, is it ready, how does it do, and what may be asked of it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use event_store::kafka::publisher;
-use gateway::{Json, Path, Problem, Route, Routes, metrics::Handle, openapi::Information, problem::Kind};
+use gateway::{Json, Path, Problem, Route, Routes, openapi::Information, problem::Kind};
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use tokio::sync::watch;
 
-const STARTING: u8 = 0;
-const READY: u8 = 1;
-const STOPPING: u8 = 2;
+use super::health::{Health, Readiness};
 
 /// What the description of the API says of itself.
 pub const INFORMATION: Information<'_> = Information {
@@ -40,38 +29,20 @@ pub const INFORMATION: Information<'_> = Information {
     ],
 };
 
-/// Whether this server can do its work. Cheap to clone.
-#[derive(Clone)]
-pub struct Health {
-    pool: PgPool,
-    metrics: Arc<Handle>,
-    state: Arc<AtomicU8>,
-    /// Where this process publishes: whether it can.
-    published: Option<watch::Receiver<publisher::Health>>,
-}
-
-impl Health {
-    /// A server that is starting.
-    pub fn new(pool: PgPool, metrics: Handle, published: Option<watch::Receiver<publisher::Health>>) -> Self {
-        Self { pool, metrics: Arc::new(metrics), state: Arc::new(AtomicU8::new(STARTING)), published }
-    }
-
-    /// Every role is up.
-    pub fn set_ready(&self) {
-        self.state.store(READY, Ordering::Release);
-    }
-
-    /// It answers what is under way, and nothing more.
-    pub fn set_stopping(&self) {
-        self.state.store(STOPPING, Ordering::Release);
-    }
-}
-
 /// The operator's routes.
 pub fn routes(health: Health) -> Routes {
     Routes::new()
         .add(Route::get("/healthz", alive).summary("Is the process alive").tag("Operations").answers::<Value>(200))
-        .add(Route::get("/readyz", ready).summary("Is every role up").tag("Operations").answers::<Value>(200))
+        .add(
+            Route::get("/readyz", ready)
+                .summary("Can the process do what it is for")
+                .description(
+                    "200 `ready` where every role works, 200 `degraded` where something does not and the process can do what it is for all the \
+                     same: one that takes writes can as long as the database answers. Otherwise 503, with the same `roles`.",
+                )
+                .tag("Operations")
+                .answers::<Readiness>(200),
+        )
         .add(Route::get("/metrics", metrics).summary("Metrics, in Prometheus text").tag("Operations").answers_with(200, "text/plain"))
         .with_state(health)
 }
@@ -119,23 +90,10 @@ async fn alive() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-async fn ready(State(health): State<Health>) -> Result<Json<Value>, Problem> {
-    match health.state.load(Ordering::Acquire) {
-        STARTING => return Err(Problem::unavailable("The server is starting.")),
-        STOPPING => return Err(Problem::unavailable("The server is stopping.")),
-        _ => {}
-    }
-    let answered = tokio::time::timeout(Duration::from_secs(2), sqlx::query("select 1").execute(&health.pool)).await;
-    match answered {
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) | Err(_) => return Err(Problem::unavailable("The database does not answer.")),
-    }
-    if let Some(publisher::Health::Away(reason)) = health.published.map(|published| published.borrow().clone()) {
-        return Err(Problem::unavailable(format!("Events are not published: {reason}. Commands are accepted all the same.")));
-    }
-    Ok(Json(json!({"status": "ready"})))
+async fn ready(State(health): State<Health>) -> Result<Json<Readiness>, Problem> {
+    health.readiness().await.map(Json)
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics.render()).into_response()
+    ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics().await).into_response()
 }

@@ -97,6 +97,8 @@ impl Consumer {
     /// Applies what comes until `stop`, or until the projection is handed back to the log. Tells `health` at first and whenever it changes.
     pub async fn follow(mut self, stop: &CancellationToken, health: impl Fn(Health)) -> Result<(), Error> {
         let followed = self.run(stop, health).await;
+        self.owned.clear();
+        self.measure();
         // Others get the partitions at once then.
         let _ = timeout(LEAVE_LIMIT, self.reader.close()).await;
         followed

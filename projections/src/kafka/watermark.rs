@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use event_store::{EventStore, kafka::places};
-use metrics::gauge;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +48,6 @@ pub async fn keep(store: EventStore, shutdown: CancellationToken) {
                     moved_at = Instant::now();
                 }
                 known = now;
-                measure(&known, head);
                 is_failing = false;
             }
             Err(error) => {
@@ -70,12 +68,4 @@ async fn look(store: &EventStore, names: &[String]) -> Result<Vec<(String, i64)>
         Ok::<_, Error>(now)
     };
     timeout(LIMIT, looked).await.unwrap_or_else(|_| Err(event_store::Error::Unavailable("no answer".into()).into()))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
-fn measure(positions: &[(String, i64)], head: i64) {
-    for (name, position) in positions {
-        gauge!("merx_projection_position", "projection" => name.clone()).set(*position as f64);
-        gauge!("merx_projection_lag", "projection" => name.clone()).set((head - position).max(0) as f64);
-    }
 }

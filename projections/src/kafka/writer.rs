@@ -48,7 +48,6 @@ impl Writer {
     pub async fn read_again(&mut self) -> Result<Places, Error> {
         let projection = &self.projection;
         (self.checkpoint, self.parked) = read(&mut self.connection, projection.name(), projection.version()).await?;
-        parked::measure(projection.name(), self.parked.len());
         Ok(places::read(&mut self.connection, projection.name()).await?)
     }
 
@@ -63,7 +62,6 @@ impl Writer {
         let Some(bad) = timeout(BATCH_LIMIT, written).await.map_err(|_| out_of_time())?? else { return Ok(false) };
         parked::report(name, &bad);
         parked.add(bad);
-        parked::measure(name, parked.len());
         counter!("merx_projection_events_total", "projection" => name).increment(batch.events.len() as u64);
         histogram!("merx_projection_batch_seconds", "projection" => name).record(started_at.elapsed().as_secs_f64());
         Ok(true)

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::shop::{insert_product, with_shop};
+use crate::{
+    history::APPEND,
+    shop::{insert_product, with_setup, with_shop},
+};
 
 #[tokio::test]
 async fn what_is_new_enough_is_answered_at_once() {
@@ -77,15 +80,22 @@ async fn a_projection_that_never_ran_has_seen_nothing() {
 }
 
 #[tokio::test]
-async fn projections_say_how_far_they_are() {
-    with_shop(async |shop| {
-        shop.sql("delete from checkpoints where name not in ('orders', 'sales'); update log_head set position = 5000").await;
-        shop.sql("update checkpoints set position = 4990 where name = 'sales'").await;
+async fn projections_say_how_far_they_are_and_live_means_that_they_move_or_have_nothing_to_do() {
+    let events: String = (1..=5).map(|n| format!("select append('cart-1', {n}, 'CartOpened', '{{}}');")).collect();
+    let checkpoints = "
+        insert into checkpoints (name, version, position, updated_at, failure) values
+            ('orders', 1, 5, now() - interval '1 hour', null), ('reviews', 1, 4, now(), 'the disk is full'), ('sales', 1, 3, now(), null),
+            ('stock', 1, 4, now() - interval '1 minute', null)";
+    with_setup(&format!("{APPEND} {events} {checkpoints}"), async |shop| {
         let answer = shop.get("/v1/projections").await;
-        assert_eq!(answer.body["head"], json!(5000));
+        assert_eq!(answer.body["head"], json!(5));
         let (names, lags, states) = (answer.each("name"), answer.each("lag"), answer.each("state"));
-        assert_eq!(json!([names, lags, states]), json!([["orders", "sales"], [4990, 10], ["behind", "live"]]));
-        assert_eq!(answer.each("parked"), [json!([]), json!([])]);
+        let (all, expected) = (["orders", "reviews", "sales", "stock"], ["live", "failing", "behind", "stalled"]);
+        assert_eq!(json!([names, lags, states]), json!([all, [0, 1, 2, 1], expected]));
+        let seconds: Vec<f64> = answer.each("lag_seconds").iter().map(|seconds| seconds.as_f64().unwrap()).collect();
+        // The events are of 2026-01-01.
+        assert!(seconds[0] == 0.0 && seconds[1..].iter().all(|seconds| *seconds > 86_400.0), "{seconds:?}");
+        assert_eq!(answer.each("parked"), [json!([]), json!([]), json!([]), json!([])]);
     })
     .await;
 }

@@ -173,3 +173,59 @@ async fn waiting_ends_with_its_time_or_with_the_server() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_empty_list_of_types_is_refused() {
+    with_log(async |shop| {
+        for query in ["types=", "types=,"] {
+            let refused = shop.get(&format!("/v1/events?{query}")).await;
+            assert_eq!((refused.status.as_u16(), &refused.body["errors"][0]["pointer"]), (422, &json!("?types")), "{query}");
+        }
+    })
+    .await;
+}
+
+const LAST: &str = r#"select append('category-home', 4, 'CategoryRenamed', '{"name": "Last"}')"#;
+
+#[tokio::test]
+async fn long_polls_need_no_connection_of_the_write_side_however_many_there_are() {
+    with_log(async |shop| {
+        let mut held = Vec::new();
+        for _ in 0..shop.pool.options().get_max_connections() {
+            held.push(shop.pool.acquire().await.unwrap());
+        }
+        let paths = [
+            "/v1/events?after=5&wait=20",
+            "/v1/events?after=5&wait=20&types=CategoryRenamed",
+            "/v1/events?after=5&wait=20&category=category",
+        ];
+        let polls = futures::future::join_all((0..200).map(|nth| shop.get(paths[nth % paths.len()])));
+        let append = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            sqlx::query(LAST).execute(&mut *held[0]).await.unwrap();
+        };
+        let (answers, ()) = futures::join!(polls, append);
+        for answer in answers {
+            assert_eq!((answer.status.as_u16(), answer.each("position")), (200, vec![json!(6)]));
+            assert_eq!((&answer.body["next_cursor"], &answer.body["head"]), (&json!("6"), &json!(6)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_long_poll_too_many_is_told_to_come_back() {
+    with_log(async |shop| {
+        let polls = futures::future::join_all((0..2_001).map(|_| shop.get("/v1/events?after=5&wait=20")));
+        let append = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            shop.sql(LAST).await;
+        };
+        let (answers, ()) = futures::join!(polls, append);
+        let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!((refused[0].header("retry-after"), &refused[0].body["code"]), ("1", &json!("unavailable")));
+        assert!(answers.iter().filter(|answer| answer.status == 200).all(|answer| answer.each("position") == [json!(6)]));
+    })
+    .await;
+}

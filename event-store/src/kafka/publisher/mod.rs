@@ -51,7 +51,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After so long without a failure the next one is a first one.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
-/// How often the brokers are asked whether they are there, and the database how much is left to publish.
+/// How often the brokers are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long giving the lease back may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -101,16 +101,12 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Asks now and then whether the brokers are there, leader or not, and measures.
+    /// Asks now and then whether the brokers are there, leader or not.
     async fn watch(&self) {
         let topic = topics::of_category(&self.settings.prefix, CATEGORIES.first().unwrap_or(&"order"));
         loop {
             let trouble = self.cluster.probe(topic.clone()).await.err();
             self.reporter.report(Source::Probe, trouble);
-            if let Ok(lag) = places::lag(&self.store).await {
-                #[expect(clippy::cast_precision_loss, reason = "a number for a chart")]
-                metrics::gauge!("merx_publisher_lag_events").set(lag as f64);
-            }
             sleep(PROBE_INTERVAL).await;
         }
     }

@@ -197,14 +197,3 @@ pub async fn note(store: &EventStore, trouble: Option<&Trouble>) -> Result<(), c
         .await?;
     Ok(())
 }
-
-/// How many events are in the log that Kafka has not acknowledged.
-pub async fn lag(store: &EventStore) -> Result<i64, crate::Error> {
-    let lag = sqlx::query_scalar!(
-        r#"
-        select greatest(h.position - coalesce((select position from checkpoints where name = $1), 0), 0) as "lag!" from log_head h
-        "#,
-        NAME,
-    );
-    Ok(lag.fetch_one(store.pool()).await?)
-}
