@@ -27,9 +27,16 @@ const DIGESTS: [(&str, &[&str]); 9] = [
             "cdd1f2c709254d35f098c20bbfab7a99300c21ef16edcc96aef403cd95a907f6",
             "a9fb5d6b6175df264fc8f986a41373ab8524a70f1e2a2fcf4538722c0b66a928",
             "3b4517e8834a16fd64b18ecc8109cf7153dd076708b19d343ea7814b91ee228b",
+            "40b444e72d7e2f2be530fcbd3c557ad1b70c700dc89ed99fd275598db2c6a777",
         ],
     ),
-    ("payment", &["839a2cb680cefc8ae419107b1ef722b6dafb5c6c5e1122bb04791d21f3e54363"]),
+    (
+        "payment",
+        &[
+            "839a2cb680cefc8ae419107b1ef722b6dafb5c6c5e1122bb04791d21f3e54363",
+            "a8140bd047c0ebf1d3ed2a262fceb6cf71500f985e406ef76dee3c4896fa07c9",
+        ],
+    ),
     ("projection", &["5fb04ad9c7b2de5bf89bbabb22a3a915964988048a732464216c4815a528a9c6"]),
     ("review", &["45c187f83c133c470889653b6a9d89c5f0ca462d35c4465b86f38887cffd6f4e"]),
 ];

@@ -15,12 +15,12 @@ use crate::{
         flash_sale::{self, FlashSaleAnnounced, FlashSaleCancelled, FlashSaleEnded, FlashSaleStarted},
         order::{
             self, Address, CancellationCause, ImportedLine, ImportedLineKind, ItemQuantity, Line, OrderCancelled, OrderCapturedLate,
-            OrderConfirmed, OrderDelivered, OrderImported, OrderPlaced, OrderRefundRequested, OrderRefunded, OrderRejected,
-            OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
+            OrderConfirmed, OrderDelivered, OrderImported, OrderPlaced, OrderRefundFailed, OrderRefundRequested, OrderRefunded,
+            OrderRejected, OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
         payment::{
-            self, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-            PaymentRefunded, PaymentRequested,
+            self, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined,
+            PaymentRefundAttemptFailed, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
         product::{self, Description, Image, ProductActivated, ProductArchived, ProductCreated, ProductDescribed, ProductRepriced},
         projection::{self, ProjectionPublishRequested, ProjectionRebuildRequested, ProjectionRetryRequested, ProjectionSkipRequested},
@@ -239,7 +239,7 @@ fn orders_bought() -> [order::Event; 6] {
     ]
 }
 
-fn orders_delivered() -> [order::Event; 5] {
+fn orders_delivered() -> [order::Event; 6] {
     let (refund, amount) = (REFUND, gbp("12.50"));
     [
         OrderShipped {
@@ -253,6 +253,7 @@ fn orders_delivered() -> [order::Event; 5] {
         OrderReturned { return_id: RETURN, items: mugs(1), reason: "one is enough".into(), restock: true }.into(),
         OrderRefundRequested { refund, amount, reason: "returned".into(), metadata: notes("ticket", "4711") }.into(),
         OrderRefunded { refund, amount, reason: "returned".into() }.into(),
+        OrderRefundFailed { refund, amount, reason: "returned".into(), failure: "account_closed".into() }.into(),
     ]
 }
 
@@ -298,7 +299,7 @@ fn orders_imported() -> [order::Event; 2] {
     ]
 }
 
-fn payments() -> [payment::Event; 7] {
+fn payments() -> [payment::Event; 9] {
     let (refund, amount) = (REFUND, gbp("32.94"));
     let reference = |kind: &str| format!("sim_{kind}_019cae0e03c0765183171ff4a6a3a450");
     [
@@ -310,6 +311,14 @@ fn payments() -> [payment::Event; 7] {
         PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into(),
         PaymentRefundRequested { refund, amount: gbp("12.50"), reason: "returned".into() }.into(),
         PaymentRefunded { refund, amount: gbp("12.50"), gateway_reference: reference("re") }.into(),
+        PaymentRefundAttemptFailed {
+            refund,
+            attempt: 1,
+            reason: "the gateway did not answer".into(),
+            retry_at: at("2026-03-02T10:31:02.000125Z"),
+        }
+        .into(),
+        PaymentRefundFailed { refund, amount: gbp("12.50"), failure: "account_closed".into() }.into(),
     ]
 }
 

@@ -46,8 +46,10 @@ sights! {
     StockLost = "orders cancelled for lost stock",
     /// A reservation ran out.
     Expired = "reservations expired",
-    /// A reservation ran out before its confirmed order's units could leave.
+    /// A reservation ran out before its confirmed order's units could leave, and none were free.
     ExpiryWon = "expiry before confirmation",
+    /// A paid order whose reservation had run out got free units.
+    ReservedAgain = "paid orders reserved again",
     /// A cart was out of stock.
     OutOfStock = "checkouts out of stock",
     /// A customer would have got past a flash sale's limit.
@@ -74,6 +76,8 @@ sights! {
     NotRestocked = "returns without restock",
     /// Money went back.
     Refunded = "refunds",
+    /// Money could not go back.
+    RefundFailed = "refunds refused by the gateway",
     /// A command was decided again: its stream had moved.
     Conflict = "conflicts decided again",
     /// A command was in the log already.
@@ -104,6 +108,8 @@ sights! {
     FencedOff = "writes of replaced workers refused",
     /// A server crashed.
     Crash = "crashes",
+    /// A role was away past every deadline.
+    Absence = "long absences of a role",
     /// A server stood still and went on.
     Pause = "pauses",
     /// Another server took over.

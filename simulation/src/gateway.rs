@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use command_api::payment_gateway::{ChargeOutcome, ChargeRequest, NoAnswer, RefundRequest, VoidOutcome};
+use command_api::payment_gateway::{ChargeOutcome, ChargeRequest, NoAnswer, RefundOutcome, RefundRequest, VoidOutcome};
 use event_schemas::Money;
 use uuid::Uuid;
 
@@ -21,7 +21,14 @@ pub(crate) enum Stage {
 pub(crate) struct Charge {
     pub amount: Money,
     pub stage: Stage,
+    refuses_refunds: bool,
     calls: u32,
+}
+
+impl Charge {
+    fn of(request: &ChargeRequest) -> Self {
+        Self { amount: request.amount, stage: Stage::Open, refuses_refunds: request.token == "tok_no_refund", calls: 0 }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -42,8 +49,7 @@ impl Gateway {
         if request.token == "tok_down" {
             return Err(NoAnswer("unreachable".into()));
         }
-        let new = || Charge { amount: request.amount, stage: Stage::Open, calls: 0 };
-        let charge = self.charges.entry(request.idempotency_key).or_insert_with(new);
+        let charge = self.charges.entry(request.idempotency_key).or_insert_with(|| Charge::of(request));
         charge.calls += 1;
         match charge.stage {
             Stage::Open if request.token == "tok_declined" => charge.stage = Stage::Declined,
@@ -65,8 +71,7 @@ impl Gateway {
         if request.token == "tok_down" {
             return VoidOutcome::Voided; // what never reached it can't have been captured
         }
-        let new = || Charge { amount: request.amount, stage: Stage::Open, calls: 0 };
-        let charge = self.charges.entry(request.idempotency_key).or_insert_with(new);
+        let charge = self.charges.entry(request.idempotency_key).or_insert_with(|| Charge::of(request));
         if charge.stage == Stage::Captured {
             return VoidOutcome::Captured { reference: reference("ch", request.idempotency_key) };
         }
@@ -75,12 +80,15 @@ impl Gateway {
         VoidOutcome::Voided
     }
 
-    pub fn refund(&mut self, request: &RefundRequest, counts: &mut Counts) -> String {
+    pub fn refund(&mut self, request: &RefundRequest, counts: &mut Counts) -> RefundOutcome {
+        if self.charges.get(&request.charge).is_some_and(|charge| charge.refuses_refunds) {
+            return RefundOutcome::Failed { failure: "refunds_refused".into() };
+        }
         let refund = Refund { charge: request.charge, amount: request.amount };
         if self.refunds.insert(request.idempotency_key, refund).is_some() {
             counts.see(Sight::GatewayRepeated);
         }
-        reference("re", request.idempotency_key)
+        RefundOutcome::Succeeded { reference: reference("re", request.idempotency_key) }
     }
 }
 

@@ -38,6 +38,12 @@ mutations! {
     FenceIgnored = "fence-ignored",
     /// Reminders are kept in memory only.
     RemindersForgotten = "reminders-forgotten",
+    /// Reservations expire before the log was seen up to then.
+    ExpiredUnseen = "expired-unseen",
+    /// A paid order whose reservation has ended is cancelled though there is stock.
+    LostAtOnce = "lost-at-once",
+    /// The last units of a SKU are never sold.
+    LastUnitsKept = "last-units-kept",
     /// Units leave stock though the reservation has ended.
     CommittedAfterExpiry = "committed-after-expiry",
     /// Releasing what is not held frees a unit.

@@ -16,7 +16,7 @@ use crate::{
     shape::Shape,
     trace::Trace,
     verdict::Violation,
-    world::World,
+    world::{Role, World},
 };
 
 /// What came of a run.
@@ -50,6 +50,12 @@ pub fn run(seed: u64, mutation: Option<Mutation>, keeps_trace: bool) -> Outcome 
     let sim = Sim::new(world);
     let actor = sim.clone();
     sim.spawn("chaos", async move { chaos::preside(&actor).await });
+    for role in Role::ALL {
+        let actor = sim.clone();
+        sim.spawn("absence", async move { chaos::be_absent(&actor, role).await });
+    }
+    let actor = sim.clone();
+    sim.spawn("latecomers", async move { buyers::come_late(&actor).await });
     for _ in 0..buyers {
         let actor = sim.clone();
         sim.spawn("buyer", async move { buyers::visit(&actor).await });
@@ -60,6 +66,8 @@ pub fn run(seed: u64, mutation: Option<Mutation>, keeps_trace: bool) -> Outcome 
     }
     let actor = sim.clone();
     sim.spawn("warehouse", async move { staff::count(&actor).await });
+    let actor = sim.clone();
+    sim.spawn("shelves", async move { staff::clear_away(&actor).await });
     let steps = sim.run();
     let mut world = sim.world();
     if world.violation.is_none()

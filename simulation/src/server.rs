@@ -158,8 +158,16 @@ impl Simulated for Stock {
         now: Timestamp,
     ) -> Result<Vec<Self::Event>, stock::Refusal> {
         match (mutation, command, Self::decide(state, command, now)) {
-            (Some(Mutation::CommittedAfterExpiry), stock::Command::Commit { order }, Err(stock::Refusal::NoReservation { .. })) => {
+            (Some(Mutation::CommittedAfterExpiry), stock::Command::Fulfil { order, .. }, _) if state.reservation(*order).is_none() => {
                 Ok(vec![StockCommitted { order: *order, quantity: 1, sale: None }.into()])
+            }
+            (Some(Mutation::LostAtOnce), stock::Command::Fulfil { order, .. }, _) if state.reservation(*order).is_none() => {
+                Err(stock::Refusal::NoReservation { order: *order })
+            }
+            (Some(Mutation::LastUnitsKept), stock::Command::Reserve { quantity, .. }, Ok(_))
+                if i64::from(*quantity) == state.available(now) =>
+            {
+                Err(stock::Refusal::OutOfStock { requested: *quantity, available: 0 })
             }
             (Some(Mutation::ReleasedAgain), stock::Command::Release { order }, Ok(events)) if events.is_empty() => {
                 Ok(vec![StockReleased { order: *order, quantity: 1, sale: None, to_allotment: false }.into()])

@@ -19,6 +19,11 @@ pub enum Invariant {
     LimitPerCustomer,
     /// In the end no order is on its way to be placed, paid or rejected.
     OrderFinal,
+    /// A paid order with free stock is fulfilled: its reservation does not expire once its payment was to be seen, and it is cancelled for lost stock
+    /// only where there is too little.
+    PaidIsFulfilled,
+    /// Units that are free are sold to somebody who wants them.
+    FreeIsSold,
     /// What left stock for an order and came back to it is what became of the order.
     StockFollowsOrder,
     /// A cart is bought once, and if it is, its order was placed.
@@ -43,6 +48,8 @@ impl fmt::Display for Invariant {
             Self::NothingHeld => "nothing is left reserved",
             Self::LimitPerCustomer => "no customer gets past a flash sale's limit",
             Self::OrderFinal => "every order is in a final state",
+            Self::PaidIsFulfilled => "a paid order with free stock is fulfilled",
+            Self::FreeIsSold => "units that are free are sold to somebody who wants them",
             Self::StockFollowsOrder => "stock follows the order",
             Self::CartBoughtOnce => "a cart is bought once",
             Self::Money => "captured = kept + refunded",

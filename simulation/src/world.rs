@@ -76,6 +76,8 @@ pub(crate) struct Lease {
 pub(crate) struct Kept {
     pub positions: [i64; 2],
     pub leases: [Lease; 2],
+    /// Until when nobody has a role, in microseconds of true time.
+    pub away_until: [i64; 2],
     pub reminders: BTreeMap<Reminder, Timestamp>,
     pub open_payments: BTreeSet<OrderId>,
 }

@@ -7,11 +7,12 @@ use std::{
 };
 
 use chrono::{SecondsFormat, Utc};
+use futures::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    client::Client,
+    client::{Answer, Client},
     database::skipped,
     shop::{Shop, buy, confirmed, count, happened, money, product, settled, stock_becomes},
 };
@@ -79,6 +80,36 @@ async fn the_clock_of_a_server_can_be_made_to_jump() {
     let order = buy(&shop, &[(&product(&shop, "20", 1).await, 1)], "tok_down").await.expect(201);
     let at = order["timeline"][0]["at"].as_str().expect("a time").to_owned();
     assert!(at > in_minutes(99) && at < in_minutes(101), "the order was placed at {at}");
+}
+
+#[tokio::test]
+async fn process_managers_that_were_away_past_every_deadline_fulfil_what_was_paid_meanwhile() {
+    const ORDERS: usize = 60;
+    let Some(clock) = Clock::fake() else { return };
+    let Some(mut shop) = clock.open_shop(1).await else { return };
+    let whole = shop.server().launch().clone();
+    shop.server().kill();
+    shop.server().start_again_as(whole.clone().argument("--role", "command-api,query-api,projector,payment-worker")).await;
+    let sku = product(&shop, "20", 1_000).await;
+    let mut orders = Vec::new();
+    for _ in 0..ORDERS / 3 {
+        for order in join_all((0..3).map(|_| buy(&shop, &[(&sku, 1)], "tok_ok"))).await {
+            orders.push(order.expect(201).id());
+        }
+    }
+    for order in &orders {
+        let is_captured = |events: &Answer| events.items().iter().any(|event| event["type"] == "PaymentCaptured");
+        shop.until(&format!("/v1/streams/payment-{order}"), is_captured).await;
+    }
+    // A payment may take 15 minutes, and its reservation holds for five more.
+    clock.jump_to(30 * MINUTE_S);
+    shop.server().kill();
+    shop.server().start_again_as(whole).await;
+    for order in &orders {
+        let order = settled(&shop, order).await;
+        assert_eq!((order.state(), &order["refunds"]), ("confirmed", &json!([])), "{order}");
+    }
+    stock_becomes(&shop, &sku, 940, 0).await;
 }
 
 #[tokio::test]

@@ -166,3 +166,32 @@ async fn what_was_never_captured_is_not_refunded() {
     let refund = json!({"amount": money("1"), "reason": "x"});
     shop.post(&format!("/v1/orders/{order}/refunds"), refund).await.refused(409, "more_than_captured");
 }
+
+#[tokio::test]
+async fn a_refund_that_the_gateway_refuses_fails_says_why_and_frees_its_amount() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "4", 100).await;
+    let id = buy(&shop, &[(&sku, 1)], "tok_no_refund").await.expect(201).id();
+    let path = format!("/v1/orders/{id}");
+    assert_eq!(settled(&shop, &id).await.state(), "confirmed");
+    for refunds in 1..=2 {
+        // All of it each time: what failed is free again.
+        let asked = shop.post(&format!("{path}/refunds"), json!({"amount": money("4.00"), "reason": "broken"})).await.expect(201);
+        assert_eq!(
+            (&asked["refunds"][refunds - 1]["status"], &asked["refunds"][refunds - 1]["failure"]),
+            (&json!("pending"), &Value::Null)
+        );
+        let order = shop.until(&path, |order| order["refunds"].as_array().map_or(0, Vec::len) == refunds && is_settled(&order.body)).await;
+        for refund in order["refunds"].as_array().unwrap() {
+            assert_eq!((&refund["status"], refund["failure"].is_string()), (&json!("failed"), true), "{order}");
+        }
+        assert_eq!((&order["payment"]["status"], &order["payment"]["refunded"]), (&json!("captured"), &money("0.00")), "{order}");
+    }
+    // What is to go back because of a cancellation says so too.
+    let order = shop.post(&format!("{path}/cancel"), json!({"reason": "too late"})).await.expect(200);
+    assert_eq!(order.state(), "cancelled");
+    let order = shop.until(&path, |order| order["refunds"].as_array().map_or(0, Vec::len) == 3 && is_settled(&order.body)).await;
+    assert_eq!((order.state(), &order["refunds"][2]["status"]), ("cancelled", &json!("failed")), "{order}");
+    assert_eq!(count(&shop, &format!("payment-{id}"), "PaymentRefundFailed").await, 3);
+    stock_becomes(&shop, &sku, 100, 0).await;
+}

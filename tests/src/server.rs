@@ -139,6 +139,12 @@ impl Server {
     }
 
     /// The same, as often as it takes, as a supervisor would: while its database is away a server may give up before it is ready.
+    pub async fn revive_as(&mut self, launch: Launch) {
+        self.launch = launch;
+        self.revive().await;
+    }
+
+    /// The same with the settings that it has.
     pub async fn revive(&mut self) {
         for _ in 0..REVIVALS {
             if self.is_running() {

@@ -18,8 +18,8 @@ use crate::{
     refusals::Told as _,
 };
 
-/// How long a reservation outlives the payment's deadline, so that the order is always cancelled first, in seconds.
-const RESERVATION_MARGIN_S: i64 = 300;
+/// The part of a payment's time by which a reservation outlives its deadline, so that the order is cancelled first: five of fifteen minutes.
+const RESERVATION_MARGIN_PART: i32 = 3;
 
 /// What a cart holds, as it was read for a checkout.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct Purchase {
     pub items: Vec<ItemQuantity>,
     /// When the payment must have succeeded.
     pub deadline: Timestamp,
+    /// When its reservations may be ended by expiry.
+    held_until: Timestamp,
     submitted: OrderSubmitted,
 }
 
@@ -81,7 +83,9 @@ impl Purchase {
         let Checkout { cart, email, shipping_address, payment, metadata, .. } = checkout;
         let customer = customer::of_email(&email);
         let submitted = OrderSubmitted { cart, email, customer, shipping_address, lines, totals, payment, metadata };
-        Ok(Self { order, cart, items: contents.items, deadline: now.plus(payment_deadline), submitted })
+        let deadline = now.plus(payment_deadline);
+        let held_until = deadline.plus(payment_deadline / RESERVATION_MARGIN_PART);
+        Ok(Self { order, cart, items: contents.items, deadline, held_until, submitted })
     }
 
     /// What is bought.
@@ -108,7 +112,7 @@ impl Purchase {
         stock::Command::Reserve {
             order: self.order,
             quantity: line.quantity,
-            until: self.deadline.plus(Duration::seconds(RESERVATION_MARGIN_S)),
+            until: self.held_until,
             customer: self.submitted.customer.clone(),
             sale: line.sale,
         }

@@ -62,6 +62,21 @@ pub enum VoidOutcome {
     },
 }
 
+/// What a gateway says of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundOutcome {
+    /// The money went back.
+    Succeeded {
+        /// The gateway's name for it.
+        reference: String,
+    },
+    /// It refuses, and will not do it.
+    Failed {
+        /// Why.
+        failure: String,
+    },
+}
+
 /// The gateway gave no answer. What was asked for may have been done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -75,6 +90,6 @@ pub trait PaymentGateway: Send + Sync + 'static {
     /// Sees to it that a charge is not captured any more, or tells that it was.
     fn void<'a>(&'a self, request: &'a ChargeRequest) -> BoxFuture<'a, Result<VoidOutcome, NoAnswer>>;
 
-    /// Sends money back; the gateway's name for it.
-    fn refund<'a>(&'a self, request: &'a RefundRequest) -> BoxFuture<'a, Result<String, NoAnswer>>;
+    /// Sends money back, or tells why it does not.
+    fn refund<'a>(&'a self, request: &'a RefundRequest) -> BoxFuture<'a, Result<RefundOutcome, NoAnswer>>;
 }

@@ -3,24 +3,25 @@
 
 use std::time::Duration;
 
-use domain::payment::{self, Charge};
+use domain::payment::{self, Charge, Refund};
 use event_schemas::{
     Event, Recorded, Timestamp,
     events::payment::Event as PaymentEvent,
     ids::{OrderId, RefundId},
 };
+use uuid::Uuid;
 
-use super::{ChargeOutcome, ChargeRequest, NoAnswer, RefundRequest, VoidOutcome};
+use super::{ChargeOutcome, ChargeRequest, NoAnswer, RefundOutcome, RefundRequest, VoidOutcome};
 use crate::process::derived_id;
 
 /// How long a gateway may take to answer.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The first pause after a failed attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
-/// The longest pause between two attempts.
+/// The longest pause between two attempts at a charge.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
-/// After how many failures' pause a refund is asked for again: it has no count of its own.
-const REFUND_ATTEMPT: u32 = 3;
+/// The longest pause between two attempts at what has no deadline: a refund, or a charge that is no longer wanted.
+const MAX_PATIENT_PAUSE: Duration = Duration::from_mins(15);
 
 /// The order whose payment must be looked at because of `event`, if that is one that asks for it.
 #[must_use]
@@ -37,8 +38,8 @@ pub enum Question {
     Charge(ChargeRequest),
     /// Not to charge the buyer any more, or to tell that it did.
     Void(ChargeRequest),
-    /// To send money back.
-    Refund(RefundRequest, RefundId),
+    /// To send money back, after so many attempts.
+    Refund(RefundRequest, RefundId, u32),
 }
 
 /// What it answers, or that it does not.
@@ -48,8 +49,8 @@ pub enum Answer {
     Charge(Result<ChargeOutcome, NoAnswer>),
     /// Of a charge that is no longer wanted.
     Void(Result<VoidOutcome, NoAnswer>),
-    /// Of a refund: the gateway's name for it.
-    Refund(Result<String, NoAnswer>),
+    /// Of a refund.
+    Refund(Result<RefundOutcome, NoAnswer>),
 }
 
 /// When a payment is to be looked at again, after it was worked on.
@@ -61,34 +62,61 @@ pub enum Next {
     At(Timestamp),
 }
 
-/// What a payment in `state` needs at `now`, one question after the other. After its deadline it is not charged any more: it will be
-/// cancelled.
-#[must_use]
-pub fn questions(state: &payment::State, now: Timestamp) -> Vec<Question> {
-    match state {
-        payment::State::Nothing | payment::State::Declined(_) => Vec::new(),
-        payment::State::Pending(charge) if now >= charge.deadline => Vec::new(),
-        payment::State::Pending(charge) => vec![Question::Charge(charge_request(charge))],
-        payment::State::Cancelled(cancelled) => vec![Question::Void(charge_request(&cancelled.charge))],
-        payment::State::Captured(captured) => {
-            let charge = captured.charge.idempotency_key;
-            let refund = |refund: &payment::Refund| {
-                let request = RefundRequest { idempotency_key: refund.refund.uuid(), charge, amount: refund.amount };
-                Question::Refund(request, refund.refund)
-            };
-            state.pending_refunds().map(refund).collect()
+impl Next {
+    /// The sooner of two.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
+            (Self::Nothing, next) | (next, Self::Nothing) => next,
         }
     }
 }
 
-/// What the answer to one of a payment's [`questions`] leads to: the command that records it, and when to look again; further questions are
-/// asked only where that is at no time. `later` is the time after the pause that follows so many failures.
+/// What a payment in `state` needs at `now`, each question for itself, and when to look again because of what is not to be asked yet. After its
+/// deadline it is not charged any more: it will be cancelled.
+#[must_use]
+pub fn questions(state: &payment::State, now: Timestamp) -> (Vec<Question>, Next) {
+    let questions = match state {
+        payment::State::Captured(captured) => return refunds(state, captured.charge.idempotency_key, now),
+        _ => charges(state, now),
+    };
+    (questions, Next::Nothing)
+}
+
+fn charges(state: &payment::State, now: Timestamp) -> Vec<Question> {
+    match state {
+        payment::State::Nothing | payment::State::Declined(_) | payment::State::Captured(_) => Vec::new(),
+        payment::State::Pending(charge) if now >= charge.deadline => Vec::new(),
+        payment::State::Pending(charge) => vec![Question::Charge(charge_request(charge))],
+        payment::State::Cancelled(cancelled) => vec![Question::Void(charge_request(&cancelled.charge))],
+    }
+}
+
+/// The refunds that are to be asked for: one whose attempt failed waits, and no other waits for it.
+fn refunds(state: &payment::State, charge: Uuid, now: Timestamp) -> (Vec<Question>, Next) {
+    let (mut questions, mut next) = (Vec::new(), Next::Nothing);
+    for Refund { refund, amount, outcome, .. } in state.pending_refunds() {
+        let payment::RefundOutcome::Pending { attempts, retry_at } = outcome else { continue };
+        match retry_at {
+            Some(at) if *at > now => next = next.or(Next::At(*at)),
+            _ => {
+                let request = RefundRequest { idempotency_key: refund.uuid(), charge, amount: *amount };
+                questions.push(Question::Refund(request, *refund, *attempts));
+            }
+        }
+    }
+    (questions, next)
+}
+
+/// What the answer to one of a payment's [`questions`] leads to: the command that records it, and when to look again. `later` is the time after the
+/// pause that follows so many failures, of at most so long.
 #[must_use]
 pub fn follow(
     charge: &Charge,
     question: &Question,
     answer: Answer,
-    later: impl FnOnce(u32) -> Timestamp,
+    later: impl FnOnce(u32, Duration) -> Timestamp,
 ) -> (Option<payment::Command>, Next) {
     match (question, answer) {
         (_, Answer::Charge(Ok(ChargeOutcome::Captured { reference })) | Answer::Void(Ok(VoidOutcome::Captured { reference }))) => {
@@ -100,30 +128,51 @@ pub fn follow(
         }
         (_, Answer::Charge(Err(NoAnswer(reason)))) => {
             let attempt = charge.attempts + 1;
-            let retry_at = later(attempt).min(charge.deadline);
+            let retry_at = later(attempt, MAX_PAUSE).min(charge.deadline);
             (Some(payment::Command::RecordFailure { attempt, reason, retry_at }), Next::At(retry_at))
         }
         (_, Answer::Void(Ok(VoidOutcome::Voided))) => (None, Next::Nothing),
-        (_, Answer::Void(Err(_))) => (None, Next::At(later(charge.attempts + 1))),
-        (Question::Refund(_, refund), Answer::Refund(Ok(gateway_reference))) => {
-            (Some(payment::Command::RecordRefund { refund: *refund, gateway_reference }), Next::Nothing)
+        (_, Answer::Void(Err(NoAnswer(reason)))) => {
+            let attempt = charge.attempts.saturating_add(1);
+            let retry_at = later(attempt, MAX_PATIENT_PAUSE);
+            (Some(payment::Command::RecordFailure { attempt, reason, retry_at }), Next::At(retry_at))
         }
-        (_, Answer::Refund(_)) => (None, Next::At(later(REFUND_ATTEMPT))),
+        (Question::Refund(_, refund, attempts), Answer::Refund(answer)) => follow_refund(*refund, *attempts, answer, later),
+        (_, Answer::Refund(_)) => (None, Next::Nothing),
     }
 }
 
-/// How long to wait after the `attempt`-th failed attempt, from 1: doubling from 400 ms to a minute, of which a random half is left out, so
+fn follow_refund(
+    refund: RefundId,
+    attempts: u32,
+    answer: Result<RefundOutcome, NoAnswer>,
+    later: impl FnOnce(u32, Duration) -> Timestamp,
+) -> (Option<payment::Command>, Next) {
+    match answer {
+        Ok(RefundOutcome::Succeeded { reference: gateway_reference }) => {
+            (Some(payment::Command::RecordRefund { refund, gateway_reference }), Next::Nothing)
+        }
+        Ok(RefundOutcome::Failed { failure }) => (Some(payment::Command::RecordRefundFailure { refund, failure }), Next::Nothing),
+        Err(NoAnswer(reason)) => {
+            let attempt = attempts.saturating_add(1);
+            let retry_at = later(attempt, MAX_PATIENT_PAUSE);
+            (Some(payment::Command::RecordRefundAttempt { refund, attempt, reason, retry_at }), Next::At(retry_at))
+        }
+    }
+}
+
+/// How long to wait after the `attempt`-th failed attempt, from 1: doubling from 400 ms to `most`, of which a random half is left out, so
 /// that what failed together does not come back together ("full jitter" halved; Brooker, "Exponential Backoff And Jitter").
 #[must_use]
-pub fn pause_after(attempt: u32, random: u32) -> Duration {
-    let whole = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).min(MAX_PAUSE);
+pub fn pause_after(attempt: u32, most: Duration, random: u32) -> Duration {
+    let whole = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).min(most);
     whole / 2 + whole.mul_f64(f64::from(random) / f64::from(u32::MAX)) / 2
 }
 
 /// The time after [`pause_after`].
 #[must_use]
-pub fn later(now: Timestamp, attempt: u32, random: u32) -> Timestamp {
-    now.plus(chrono::Duration::from_std(pause_after(attempt, random)).unwrap_or_default())
+pub fn later(now: Timestamp, attempt: u32, most: Duration, random: u32) -> Timestamp {
+    now.plus(chrono::Duration::from_std(pause_after(attempt, most, random)).unwrap_or_default())
 }
 
 fn charge_request(charge: &Charge) -> ChargeRequest {
@@ -132,11 +181,102 @@ fn charge_request(charge: &Charge) -> ChargeRequest {
 
 #[cfg(test)]
 mod tests {
+    use domain::Aggregate as _;
+    use event_schemas::{
+        Money,
+        events::{
+            order::PaymentMeans,
+            payment::{PaymentCaptured, PaymentRefundRequested, PaymentRequested},
+        },
+    };
+
     use super::*;
+
+    fn t(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn gbp(amount: &str) -> Money {
+        Money::new(amount.parse().unwrap(), "GBP".parse().unwrap())
+    }
+
+    fn refund(n: u128) -> RefundId {
+        RefundId(Uuid::from_u128(n))
+    }
+
+    /// A payment of 10.00 that was captured, of which these refunds of 1.00 are asked for.
+    fn captured(refunds: &[u128]) -> payment::State {
+        let means = PaymentMeans { method: "simulated".into(), token: "tok_ok".into() };
+        let requested = PaymentRequested { amount: gbp("10.00"), means, idempotency_key: Uuid::from_u128(1), deadline: t(900) };
+        let captured = PaymentCaptured { amount: gbp("10.00"), gateway_reference: "ch_1".into() };
+        let asked =
+            refunds.iter().map(|n| PaymentRefundRequested { refund: refund(*n), amount: gbp("1.00"), reason: "broken".into() }.into());
+        let events = [PaymentEvent::from(requested), captured.into()].into_iter().chain(asked);
+        events.fold(payment::State::default(), |state, event| payment::Payment::evolve(state, &event, t(0)))
+    }
+
+    /// Asks all that is to be asked at `now`; which refunds these are about, and when to look again.
+    fn ask(
+        state: &mut payment::State,
+        now: Timestamp,
+        answer: impl Fn(RefundId) -> Result<RefundOutcome, NoAnswer>,
+    ) -> (Vec<RefundId>, Next) {
+        let charge = state.charge().cloned().unwrap();
+        let (questions, mut next) = questions(state, now);
+        let mut asked = Vec::new();
+        for question in questions {
+            let Question::Refund(_, refund, _) = &question else { panic!("{question:?}") };
+            asked.push(*refund);
+            let (command, again) =
+                follow(&charge, &question, Answer::Refund(answer(*refund)), |attempt, most| later(now, attempt, most, u32::MAX));
+            next = next.or(again);
+            for event in payment::Payment::decide(state, &command.unwrap(), now).unwrap() {
+                *state = payment::Payment::evolve(std::mem::take(state), &event, now);
+            }
+        }
+        (asked, next)
+    }
+
+    #[test]
+    fn a_refund_without_an_answer_holds_no_other_up_and_waits_longer_each_time() {
+        let mut state = captured(&[1, 2, 3]);
+        let only_1_is_lost = |asked| {
+            if asked == refund(1) { Err(NoAnswer("lost".into())) } else { Ok(RefundOutcome::Succeeded { reference: "re".into() }) }
+        };
+        let (asked, next) = ask(&mut state, t(0), only_1_is_lost);
+        assert_eq!((asked, next), (vec![refund(1), refund(2), refund(3)], Next::At(Timestamp::from_micros(400_000))));
+        let (mut pauses, mut now) = (Vec::new(), t(0));
+        let mut next = next;
+        for _ in 0..16 {
+            let Next::At(at) = next else { panic!("nothing is to be done") };
+            pauses.push(at.since(now).num_milliseconds());
+            assert_eq!(
+                ask(&mut state, at.plus(chrono::Duration::microseconds(-1)), only_1_is_lost),
+                (Vec::new(), next),
+                "not before its time"
+            );
+            now = at;
+            let (asked, again) = ask(&mut state, now, only_1_is_lost);
+            assert_eq!(asked, [refund(1)]);
+            next = again;
+        }
+        assert_eq!(pauses[..4], [400, 800, 1_600, 3_200]);
+        assert_eq!(pauses[15], 900_000, "a quarter of an hour at most");
+    }
+
+    #[test]
+    fn a_refund_that_is_refused_is_asked_for_no_more() {
+        let mut state = captured(&[1]);
+        let refused = |_| Ok(RefundOutcome::Failed { failure: "account_closed".into() });
+        assert_eq!(ask(&mut state, t(0), refused), (vec![refund(1)], Next::Nothing));
+        assert_eq!(ask(&mut state, t(9_999), refused), (Vec::new(), Next::Nothing));
+        assert_eq!(state.refundable(), Some(gbp("10.00")));
+    }
 
     #[test]
     fn pauses_double_up_to_a_minute_and_a_random_half_is_left_out() {
-        let bounds = |attempt| (pause_after(attempt, 0).as_millis(), pause_after(attempt, u32::MAX).as_millis());
+        let pause = |attempt, random| pause_after(attempt, MAX_PAUSE, random).as_millis();
+        let bounds = |attempt| (pause(attempt, 0), pause(attempt, u32::MAX));
         assert_eq!(bounds(1), (200, 400));
         assert_eq!(bounds(2), (400, 800));
         assert_eq!(bounds(5), (3_200, 6_400));

@@ -1,15 +1,16 @@
 //! A gateway to try the shop with. Its tokens behave as `API.md` says: `tok_ok` captures, `tok_declined` declines, `tok_slow` takes two
-//! seconds, `tok_flaky` fails twice, `tok_lost` captures but loses its first answer, `tok_down` is never reached.
+//! seconds, `tok_flaky` fails twice, `tok_lost` captures but loses its first answer, `tok_no_refund` captures and refuses refunds, `tok_down` is
+//! never reached.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 
-use super::{ChargeOutcome, ChargeRequest, NoAnswer, PaymentGateway, RefundRequest, VoidOutcome};
+use super::{ChargeOutcome, ChargeRequest, NoAnswer, PaymentGateway, RefundOutcome, RefundRequest, VoidOutcome};
 
 /// The tokens that it knows.
-pub const TOKENS: [&str; 6] = ["tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down"];
+pub const TOKENS: [&str; 7] = ["tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_no_refund", "tok_down"];
 
 /// The simulation. What it charged stands in tables of its own, since a real gateway remembers too.
 pub struct Gateway {
@@ -33,7 +34,7 @@ impl Gateway {
             r#"
             insert into simulated_gateway.charges as c (idempotency_key, token, amount, currency, calls, state)
             values ($1, $2, $3, $4, 1,
-                    case when $2 in ('tok_ok', 'tok_slow', 'tok_lost') then 'captured' when $2 = 'tok_flaky' then 'open' else 'declined' end)
+                    case when $2 in ('tok_ok', 'tok_slow', 'tok_lost', 'tok_no_refund') then 'captured' when $2 = 'tok_flaky' then 'open' else 'declined' end)
             on conflict (idempotency_key) do update
                 set calls = c.calls + 1,
                     state = case when c.state = 'open' and c.token = 'tok_flaky' and c.calls >= 2 then 'captured' else c.state end
@@ -83,7 +84,14 @@ impl Gateway {
         }
     }
 
-    async fn send_back(&self, request: &RefundRequest) -> Result<String, NoAnswer> {
+    async fn send_back(&self, request: &RefundRequest) -> Result<RefundOutcome, NoAnswer> {
+        let token = sqlx::query_scalar!("select token from simulated_gateway.charges where idempotency_key = $1", request.charge)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| NoAnswer(error.to_string()))?;
+        if token.as_deref() == Some("tok_no_refund") {
+            return Ok(RefundOutcome::Failed { failure: "refunds_refused".into() });
+        }
         sqlx::query!(
             r#"
             insert into simulated_gateway.refunds (idempotency_key, charge, amount, currency) values ($1, $2, $3, $4)
@@ -97,7 +105,7 @@ impl Gateway {
         .execute(&self.pool)
         .await
         .map_err(|error| NoAnswer(error.to_string()))?;
-        Ok(reference("re", request.idempotency_key))
+        Ok(RefundOutcome::Succeeded { reference: reference("re", request.idempotency_key) })
     }
 }
 
@@ -114,7 +122,7 @@ impl PaymentGateway for Gateway {
         Box::pin(self.give_up(request))
     }
 
-    fn refund<'a>(&'a self, request: &'a RefundRequest) -> BoxFuture<'a, Result<String, NoAnswer>> {
+    fn refund<'a>(&'a self, request: &'a RefundRequest) -> BoxFuture<'a, Result<RefundOutcome, NoAnswer>> {
         Box::pin(self.send_back(request))
     }
 }

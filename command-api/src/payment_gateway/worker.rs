@@ -218,14 +218,14 @@ async fn work(
     let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let due = worker.open.next_due(|order| worker.busy.contains_key(order));
+        let due = worker.open.next_due();
         tokio::select! {
             batch = source.next(worker.at.position) => worker.take(batch?).await?,
             Some(done) = worker.running.join_next() => worker.note(done).await?,
             _ = tick.tick() => worker.write_down().await?,
             () = sleep_until(due) => for order in worker.open.due(now()) { worker.begin(order, Cause::TIME) },
         }
-        gauge!("merx_payments_open").set(u32::try_from(worker.open.len() + worker.busy.len()).unwrap_or(u32::MAX));
+        gauge!("merx_payments_open").set(u32::try_from(worker.open.len()).unwrap_or(u32::MAX));
     }
 }
 
@@ -262,8 +262,7 @@ impl Worker {
 
     /// Commits how far everything is settled or known to be open.
     async fn write_down(&mut self) -> Result<(), event_store::Error> {
-        let still_busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, &still_busy, self.at).await
+        open::write(&mut self.open, &mut self.checkpoint, self.shop.store.pool(), self.fence, self.at).await
     }
 
     /// Works on an order's payment in the background.
@@ -273,6 +272,7 @@ impl Worker {
             return;
         }
         self.busy.insert(order, Busy { again: None });
+        self.open.begin(order);
         let (shop, gateway, places) = (self.shop.clone(), self.gateway.clone(), self.places.clone());
         self.running.spawn(async move {
             let Ok(_place) = places.acquire().await else { return (order, Ok(Next::Nothing)) };
@@ -341,17 +341,16 @@ async fn settle(shop: &Shop, gateway: &dyn PaymentGateway, order: OrderId, cause
     let stream = StreamId::payment(order);
     let state = shop.payments.at_least(&stream, cause.version, |state, _| state.clone()).await?;
     let Some(charge) = state.charge() else { return Ok(Next::Nothing) };
-    for question in question::questions(&state, now()) {
+    let (questions, mut next) = question::questions(&state, now());
+    for question in questions {
         let answer = ask(gateway, order, &question).await;
-        let (command, next) = question::follow(charge, &question, answer, later);
+        let (command, again) = question::follow(charge, &question, answer, later);
         if let Some(command) = command {
             record(shop, &stream, cause, &command).await?;
         }
-        if next != Next::Nothing {
-            return Ok(next);
-        }
+        next = next.or(again);
     }
-    Ok(Next::Nothing)
+    Ok(next)
 }
 
 /// Asks one question.
@@ -368,7 +367,7 @@ async fn ask(gateway: &dyn PaymentGateway, order: OrderId, question: &Question) 
             Answer::Charge(outcome)
         }
         Question::Void(request) => Answer::Void(answer(gateway.void(request)).await),
-        Question::Refund(request, _) => Answer::Refund(answer(gateway.refund(request)).await),
+        Question::Refund(request, ..) => Answer::Refund(answer(gateway.refund(request)).await),
     }
 }
 
@@ -379,9 +378,9 @@ async fn answer<T>(question: impl Future<Output = Result<T, NoAnswer>>) -> Resul
         .unwrap_or_else(|_| Err(NoAnswer(format!("the gateway gave no answer within {} seconds", ANSWER_LIMIT.as_secs()))))
 }
 
-fn later(attempt: u32) -> Timestamp {
+fn later(attempt: u32, most: Duration) -> Timestamp {
     let random = u32::from_be_bytes(Uuid::now_v7().as_bytes()[12..].try_into().unwrap_or_default());
-    question::later(now(), attempt, random)
+    question::later(now(), attempt, most, random)
 }
 
 async fn record(shop: &Shop, stream: &StreamId, cause: Cause, command: &payment::Command) -> Result<(), event_store::Error> {

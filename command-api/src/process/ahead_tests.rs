@@ -20,20 +20,39 @@ use crate::{
     test_database::Database,
 };
 
-async fn shop(database: &Database) -> Shop {
+pub(super) async fn shop(database: &Database) -> Shop {
     Shop::new(EventStore::open(database.pool.clone()).await.unwrap(), Settings::default())
 }
 
-fn sku() -> Sku {
+pub(super) fn sku() -> Sku {
     "A".parse().unwrap()
 }
 
-/// An order of three units that is confirmed and of which nobody has told the stock yet. Its reservation ends after so many seconds.
-async fn confirmed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
+fn context() -> Context {
+    Context::new(now(), "test")
+}
+
+pub(super) async fn receive(shop: &Shop, quantity: u32) {
+    let command = stock::Command::Receive { quantity, reference: String::new() };
+    shop.stock.run(&StreamId::stock(&sku()), &command, &context(), |_, _| ()).await.unwrap();
+}
+
+pub(super) fn total() -> Money {
+    Money::new("7.50".parse().unwrap(), "GBP".parse().unwrap())
+}
+
+/// An order of three units that is placed. Its reservation, and the time to pay it, end after so many seconds.
+pub(super) async fn placed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
+    let order = submitted_order(shop, reserved_for_s).await;
+    let place = order::Command::Place { payment_deadline: now().plus(Duration::seconds(reserved_for_s)) };
+    shop.orders.run(&StreamId::order(order), &place, &context(), |_, _| ()).await.unwrap();
+    order
+}
+
+/// One that is submitted and not placed.
+pub(super) async fn submitted_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
     let order = OrderId(Uuid::now_v7());
-    let (order_stream, stock_stream) = (StreamId::order(order), StreamId::stock(&sku()));
-    let context = || Context::new(now(), "test");
-    let total = Money::new("7.50".parse().unwrap(), "GBP".parse().unwrap());
+    let total = total();
     let zero = Money::zero(total.currency);
     let (name, line1, city, country) = ("Ann".into(), "1 High St".into(), "Leeds".into(), "GB".into());
     let submitted = OrderSubmitted {
@@ -56,21 +75,27 @@ async fn confirmed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
     };
     let until = now().plus(Duration::seconds(reserved_for_s));
     let reserve = stock::Command::Reserve { order, quantity: 3, until, customer: "ann@shop.example".into(), sale: None };
-    for command in [stock::Command::Receive { quantity: 10, reference: String::new() }, reserve, stock::Command::Expire] {
-        shop.stock.run(&stock_stream, &command, &context(), |_, _| ()).await.unwrap();
-    }
-    let place = order::Command::Place { payment_deadline: until };
-    for command in [order::Command::Submit(Box::new(submitted)), place, order::Command::RecordCapture { amount: total }] {
-        shop.orders.run(&order_stream, &command, &context(), |_, _| ()).await.unwrap();
-    }
+    let submit = order::Command::Submit(Box::new(submitted));
+    shop.orders.run(&StreamId::order(order), &submit, &context(), |_, _| ()).await.unwrap();
+    shop.stock.run(&StreamId::stock(&sku()), &reserve, &context(), |_, _| ()).await.unwrap();
     order
 }
 
-async fn on_hand(shop: &Shop) -> (i64, i64) {
+/// One that is confirmed, and of which nobody has told the stock yet.
+async fn confirmed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
+    receive(shop, 10).await;
+    let order = placed_order(shop, reserved_for_s).await;
+    shop.stock.run(&StreamId::stock(&sku()), &stock::Command::Expire, &context(), |_, _| ()).await.unwrap();
+    let capture = order::Command::RecordCapture { amount: total() };
+    shop.orders.run(&StreamId::order(order), &capture, &context(), |_, _| ()).await.unwrap();
+    order
+}
+
+pub(super) async fn on_hand(shop: &Shop) -> (i64, i64) {
     shop.stock.current(&StreamId::stock(&sku()), |state, _| (state.on_hand(), state.reserved_units())).await.unwrap().0
 }
 
-async fn status(shop: &Shop, order: OrderId) -> Option<OrderStatus> {
+pub(super) async fn status(shop: &Shop, order: OrderId) -> Option<OrderStatus> {
     shop.orders.current(&StreamId::order(order), |state, _| state.status()).await.unwrap().0
 }
 
@@ -88,13 +113,26 @@ async fn before_a_parcel_leaves_its_units_leave_stock_once() {
 }
 
 #[tokio::test]
-async fn no_parcel_leaves_of_an_order_whose_reservation_had_ended() {
+async fn a_parcel_whose_reservation_had_ended_gets_units_that_are_free() {
     let Some(database) = Database::make().await else { return };
     let shop = shop(&database).await;
     let order = confirmed_order(&shop, -1).await;
     assert_eq!(on_hand(&shop).await, (10, 0));
+    for _ in 0..2 {
+        let_units_go(&shop, order).await.unwrap();
+        assert_eq!((on_hand(&shop).await, status(&shop, order).await), ((7, 0), Some(OrderStatus::Confirmed)));
+    }
+}
+
+#[tokio::test]
+async fn no_parcel_leaves_of_an_order_whose_units_others_have_got_since_its_reservation_ended() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    let order = confirmed_order(&shop, -1).await;
+    let sold = stock::Command::Adjust { quantity: -8, reason: "sold elsewhere".into() };
+    shop.stock.run(&StreamId::stock(&sku()), &sold, &context(), |_, _| ()).await.unwrap();
     let_units_go(&shop, order).await.unwrap();
-    assert_eq!((on_hand(&shop).await, status(&shop, order).await), ((10, 0), Some(OrderStatus::Cancelled)));
+    assert_eq!((on_hand(&shop).await, status(&shop, order).await), ((2, 0), Some(OrderStatus::Cancelled)));
     let stage = |state: &order::State, _| state.purchase().map(|purchase| purchase.stage.clone());
     let (stage, ..) = shop.orders.current(&StreamId::order(order), stage).await.unwrap();
     let lost = stock_lost(stage.unwrap());

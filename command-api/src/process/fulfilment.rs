@@ -1,4 +1,5 @@
-//! Fulfilment: stock follows the order. Units leave at confirmation; what a cancelled order held or had taken goes back.
+//! Fulfilment: stock follows the order. Units leave at confirmation, from what is free where the reservation has ended before; what a cancelled
+//! order held or had taken goes back.
 
 use domain::{order, stock};
 use event_schemas::{
@@ -19,13 +20,17 @@ pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reactio
         purchase.lines.iter().map(|line| Reaction::Stock(line.sku.clone(), command(line))).collect()
     };
     match happened {
+        OrderEvent::Confirmed(_) if purchase.stage == order::Stage::Confirmed => {
+            each(&|line| stock::Command::Fulfil { order, quantity: line.quantity, customer: purchase.customer.clone(), sale: line.sale })
+        }
+        // Cancelled since: what it holds goes the usual way, and nothing is taken that somebody else may want.
         OrderEvent::Confirmed(_) => each(&|_| stock::Command::Commit { order }),
         OrderEvent::Cancelled(cancelled) if !cancelled.was_confirmed => each(&|_| stock::Command::Release { order }),
         OrderEvent::Cancelled(_) => {
             // A line whose reservation had ended before its units could leave has nothing to give back.
-            let went = purchase.lines.iter().filter(|line| known.left_stock.contains(&line.sku));
-            went.map(|line| {
-                let (quantity, sale, customer) = (line.quantity, line.sale, purchase.customer.clone());
+            let went = purchase.lines.iter().filter_map(|line| Some((line, *known.left_stock.get(&line.sku)?)));
+            went.map(|(line, sale)| {
+                let (quantity, customer) = (line.quantity, purchase.customer.clone());
                 let back = stock::Command::Return { order, quantity, return_id: None, sale, customer };
                 Reaction::Stock(line.sku.clone(), back)
             })
@@ -44,7 +49,7 @@ pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reactio
     }
 }
 
-/// What is to be done where stock refused to let the units of a confirmed order go: their reservation had ended, and the expiry has won.
+/// What is to be done where stock refused to let the units of a confirmed order go: their reservation had ended, and none are free.
 #[must_use]
 pub fn when_stock_is_lost(order: OrderId, skus: Vec<Sku>) -> Vec<Reaction> {
     vec![Reaction::Order(order, order::Command::RecordStockLost { skus })]

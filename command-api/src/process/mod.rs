@@ -6,6 +6,7 @@
 //! - [`expiry`]: no reservation outlives its time
 //! - [`flash_sale`]: sales start and end on time
 //! - [`ahead`]: what a client's request must find done
+//! - [`horizon`]: nothing that is due is seen to before the log was seen up to that moment
 //! - [`plan`]: how what they decide is carried out, as far as that is pure too
 
 pub mod ahead;
@@ -16,6 +17,7 @@ pub mod checkout;
 pub mod expiry;
 pub mod flash_sale;
 pub mod fulfilment;
+pub mod horizon;
 pub mod payment;
 pub mod plan;
 mod reminders;
@@ -25,7 +27,7 @@ mod runner_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use domain::{flash_sale as sale, order, payment as pay, stock};
 use event_schemas::{
@@ -55,6 +57,9 @@ pub enum Reaction {
     Forget(Reminder),
 }
 
+/// The lines of an order whose units have left stock, and the flash sale that they were sold in.
+pub type LeftStock = HashMap<Sku, Option<FlashSaleId>>;
+
 /// What a process manager is shown besides the event: the newest state of the order it is about, which may be past that event.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
@@ -62,52 +67,101 @@ pub struct Known<'a> {
     pub order: &'a order::State,
     /// That order's payment.
     pub payment: &'a pay::State,
-    /// The lines whose units have left stock for the order, where the event is its cancellation after it was confirmed.
-    pub left_stock: &'a HashSet<Sku>,
+    /// What has left stock for the order, where the event is its cancellation after it was confirmed.
+    pub left_stock: &'a LeftStock,
 }
 
 impl<'a> Known<'a> {
     /// With an event of an order.
     #[must_use]
-    pub fn of_order(order: &'a order::State, left_stock: &'a HashSet<Sku>) -> Self {
+    pub fn of_order(order: &'a order::State, left_stock: &'a LeftStock) -> Self {
         Self { order, payment: &pay::State::Nothing, left_stock }
     }
 
     /// With an event of an order's payment.
     #[must_use]
-    pub fn of_payment(payment: &'a pay::State, left_stock: &'a HashSet<Sku>) -> Self {
+    pub fn of_payment(payment: &'a pay::State, left_stock: &'a LeftStock) -> Self {
         Self { order: &order::State::Nothing, payment, left_stock }
     }
 
     /// With any other event.
     #[must_use]
-    pub fn of_nothing(left_stock: &'a HashSet<Sku>) -> Self {
+    pub fn of_nothing(left_stock: &'a LeftStock) -> Self {
         Self { order: &order::State::Nothing, payment: &pay::State::Nothing, left_stock }
     }
+}
+
+/// A process manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// See [`checkout`].
+    Checkout,
+    /// See [`payment`].
+    Payment,
+    /// See [`fulfilment`].
+    Fulfilment,
+    /// See [`expiry`].
+    Expiry,
+    /// See [`flash_sale`].
+    FlashSale,
+}
+
+impl Manager {
+    /// The actor that the events of its commands name.
+    #[must_use]
+    pub fn actor(self) -> &'static str {
+        match self {
+            Self::Checkout => "process:checkout",
+            Self::Payment => "process:payment",
+            Self::Fulfilment => "process:fulfilment",
+            Self::Expiry => "process:expiry",
+            Self::FlashSale => "process:flash-sale",
+        }
+    }
+
+    fn wants(self, reactions: Vec<Reaction>) -> impl Iterator<Item = Wanted> {
+        reactions.into_iter().map(move |reaction| Wanted { by: self, reaction })
+    }
+}
+
+/// A reaction, and who wants it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The process manager that decided it.
+    pub by: Manager,
+    /// What it wants done.
+    pub reaction: Reaction,
 }
 
 /// What all process managers together want done about `event` at `now`. Pure: the same event again leads to the same commands, whose ids
 /// are derived from the event's, so that doing them twice is doing them once.
 #[must_use]
-pub fn react(known: Known<'_>, event: &Recorded, now: Timestamp) -> Vec<Reaction> {
-    let mut reactions = checkout::react(known, event, now);
-    reactions.extend(payment::react(known, event, now));
-    reactions.extend(fulfilment::react(known, event, now));
-    reactions.extend(expiry::react(event));
-    reactions.extend(flash_sale::react(event));
-    reactions
+pub fn react(known: Known<'_>, event: &Recorded, now: Timestamp) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Manager::Checkout.wants(checkout::react(known, event, now)).collect();
+    wanted.extend(Manager::Payment.wants(payment::react(known, event, now)));
+    wanted.extend(Manager::Fulfilment.wants(fulfilment::react(known, event, now)));
+    wanted.extend(Manager::Expiry.wants(expiry::react(event)));
+    wanted.extend(Manager::FlashSale.wants(flash_sale::react(event)));
+    wanted
+}
+
+/// What is to be done where stock refused to let units of `order` go ([`fulfilment::when_stock_is_lost`]).
+#[must_use]
+pub fn react_to_loss(order: OrderId, skus: Vec<Sku>) -> Vec<Wanted> {
+    Manager::Fulfilment.wants(fulfilment::when_stock_is_lost(order, skus)).collect()
 }
 
 /// What is to be done when a reminder comes due.
 #[must_use]
-pub fn react_when_due(reminder: &Reminder, stock: &stock::State) -> Vec<Reaction> {
-    match reminder {
-        Reminder::Placement(order) => checkout::when_due(*order),
-        Reminder::PaymentDeadline(order) => payment::when_due(*order),
-        Reminder::Reservations(sku) => expiry::when_due(sku, stock),
-        Reminder::SaleStart(sale, sku) => flash_sale::when_start_is_due(*sale, sku),
-        Reminder::SaleEnd(sale, sku) => flash_sale::when_end_is_due(*sale, sku),
-    }
+pub fn react_when_due(reminder: &Reminder, stock: &stock::State) -> Vec<Wanted> {
+    let (manager, reactions) = match reminder {
+        Reminder::Placement(order) => (Manager::Checkout, checkout::when_due(*order)),
+        Reminder::PaymentDeadline(order) => (Manager::Payment, payment::when_due(*order)),
+        Reminder::Reservations(sku) => (Manager::Expiry, expiry::when_due(sku, stock)),
+        Reminder::SaleStart(sale, sku) => (Manager::FlashSale, flash_sale::when_start_is_due(*sale, sku)),
+        Reminder::SaleEnd(sale, sku) => (Manager::FlashSale, flash_sale::when_end_is_due(*sale, sku)),
+    };
+    manager.wants(reactions).collect()
 }
 
 /// The categories of streams that process managers read.

@@ -39,12 +39,24 @@ fn follow_payment(known: Known<'_>, order: OrderId, event: &PaymentEvent) -> Vec
         }
         PaymentEvent::Cancelled(_) => vec![Reaction::Forget(Reminder::PaymentDeadline(order))],
         PaymentEvent::Refunded(refunded) => {
-            let reason = known.payment.refunds().iter().find(|refund| refund.refund == refunded.refund).map(|refund| refund.reason.clone());
-            let reason = reason.unwrap_or_default();
+            let reason = reason_of(known, refunded.refund);
             vec![Reaction::Order(order, order::Command::RecordRefund { refund: refunded.refund, amount: refunded.amount, reason })]
         }
-        PaymentEvent::Requested(_) | PaymentEvent::AttemptFailed(_) | PaymentEvent::RefundRequested(_) => Vec::new(),
+        PaymentEvent::RefundFailed(failed) => {
+            let (reason, failure) = (reason_of(known, failed.refund), failed.failure.clone());
+            let command = order::Command::RecordRefundFailure { refund: failed.refund, amount: failed.amount, reason, failure };
+            vec![Reaction::Order(order, command)]
+        }
+        PaymentEvent::Requested(_)
+        | PaymentEvent::AttemptFailed(_)
+        | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::RefundAttemptFailed(_) => Vec::new(),
     }
+}
+
+fn reason_of(known: Known<'_>, refund: RefundId) -> String {
+    let asked = known.payment.refunds().iter().find(|asked| asked.refund == refund);
+    asked.map(|asked| asked.reason.clone()).unwrap_or_default()
 }
 
 /// The deadline has passed.

@@ -8,7 +8,7 @@ use event_schemas::{
     ids::{CommandId, OrderId, Sku},
 };
 
-use super::{Reaction, Reminder, changes::Changes, derived_id, fulfilment, order_of};
+use super::{Manager, Reaction, Reminder, Wanted, changes::Changes, derived_id, fulfilment, order_of};
 
 /// Whose newest state process managers are shown with an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +39,14 @@ pub fn subject(event: &Recorded) -> String {
     order_of(event).map_or_else(|| event.stream.to_string(), |order| order.to_string())
 }
 
-/// Takes the reminders among `reactions` over into `changes`; the commands that are left.
-pub fn commands(reactions: Vec<Reaction>, changes: &mut Changes) -> Vec<Reaction> {
-    let mut commands = Vec::with_capacity(reactions.len());
-    for reaction in reactions {
+/// Takes the reminders among what is `wanted` over into `changes`; the commands that are left.
+pub fn commands(wanted: Vec<Wanted>, changes: &mut Changes) -> Vec<Wanted> {
+    let mut commands = Vec::with_capacity(wanted.len());
+    for Wanted { by, reaction } in wanted {
         match reaction {
             Reaction::Remind(reminder, at) => changes.set(reminder, at),
             Reaction::Forget(reminder) => changes.forget(reminder),
-            command => commands.push(command),
+            reaction => commands.push(Wanted { by, reaction }),
         }
     }
     commands
@@ -64,33 +64,22 @@ pub fn target(reaction: &Reaction) -> Option<StreamId> {
     }
 }
 
-/// Who issues a reaction's command, as its events say.
+/// What the command bears that is `wanted` because of `event`: the same each time the event is taken.
 #[must_use]
-pub fn actor(reaction: &Reaction) -> &'static str {
-    match reaction {
-        Reaction::Order(..) | Reaction::Payment(..) => "process:payment",
-        Reaction::Stock(..) => "process:fulfilment",
-        Reaction::FlashSale(..) => "process:flash-sale",
-        Reaction::Remind(..) | Reaction::Forget(..) => "process",
-    }
-}
-
-/// What the command of a reaction to `event` bears: the same each time the event is taken.
-#[must_use]
-pub fn metadata(event: &Recorded, reaction: &Reaction) -> Metadata {
-    let target = target(reaction);
+pub fn metadata(event: &Recorded, wanted: &Wanted) -> Metadata {
+    let target = target(&wanted.reaction);
     Metadata {
         command_id: CommandId(derived_id(event.event_id, target.as_ref().map_or("", StreamId::as_str))),
         correlation_id: event.metadata.correlation_id,
         causation_id: Some(event.event_id),
-        actor: actor(reaction).into(),
+        actor: wanted.by.actor().into(),
     }
 }
 
-/// The SKU whose units did not leave, where that is what a refusal of a reaction's command means: its reservation had ended.
+/// The SKU whose units did not leave, where that is what a refusal of a reaction's command means: its reservation had ended, and none are free.
 #[must_use]
 pub fn lost_stock(sku: &Sku, refusal: &stock::Refusal) -> Option<Sku> {
-    matches!(refusal, stock::Refusal::NoReservation { .. }).then(|| sku.clone())
+    matches!(refusal, stock::Refusal::NoReservation { .. } | stock::Refusal::OutOfStock { .. }).then(|| sku.clone())
 }
 
 /// Whether `event` cancels an order after its confirmation, so that it must be known which of its units had left stock.
@@ -116,9 +105,9 @@ pub fn must_have_left_stock(order: &order::State) -> bool {
 /// What is done before a reminder that is due is reacted to: reservations are expired first, so that the next time asked for is that of one
 /// that is left.
 #[must_use]
-pub fn comes_first(reminder: &Reminder) -> Option<(Reaction, &'static str)> {
+pub fn comes_first(reminder: &Reminder) -> Option<Wanted> {
     match reminder {
-        Reminder::Reservations(sku) => Some((Reaction::Stock(sku.clone(), stock::Command::Expire), "process:expiry")),
+        Reminder::Reservations(sku) => Some(Wanted { by: Manager::Expiry, reaction: Reaction::Stock(sku.clone(), stock::Command::Expire) }),
         _ => None,
     }
 }

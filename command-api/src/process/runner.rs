@@ -4,16 +4,17 @@
 //! batch was answered, so a crash repeats commands and never skips one; repeated commands have the same ids and change nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use domain::{Aggregate, order, payment, stock};
-use event_schemas::{Recorded, StreamId, Timestamp, ids::Sku};
+use event_schemas::{Event, Recorded, StreamId, Timestamp, events::stock::Event as StockEvent, ids::Sku};
 use event_store::{
     Batch, Checkpoint, EventStore, Mark, Parked, ParkedStreams, checkpoint, lease,
     parked::{self, Mended, Mending},
+    read::Filter,
 };
 use futures::{
     FutureExt as _, StreamExt,
@@ -28,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    CATEGORIES, Changes, Known, Reaction, Reminder, fulfilment, order_of,
+    CATEGORIES, Changes, Known, LeftStock, Reaction, Reminder, Wanted,
+    horizon::Horizon,
+    order_of,
     plan::{self, Shown},
-    react, react_when_due, reminders,
+    react, react_to_loss, react_when_due, reminders,
 };
 use crate::{
     handler::{Context, Failure, Handler},
@@ -118,6 +121,8 @@ pub(super) struct Runner {
     written_at: Instant,
     /// The reminders that are set, so that what changes nothing is not written.
     set: HashMap<Reminder, Timestamp>,
+    /// What must be seen before the reminders that were found due may be seen to.
+    horizon: Option<Horizon>,
 }
 
 impl Runner {
@@ -128,10 +133,10 @@ impl Runner {
         let parked = ParkedStreams::read(&mut connection, NAME).await?;
         let set = reminders::all(shop.store.pool()).await?;
         parked::measure(NAME, parked.len());
-        Ok(Self { shop, fence, at: written.mark(), written, parked, written_at: Instant::now(), set })
+        Ok(Self { shop, fence, at: written.mark(), written, parked, written_at: Instant::now(), set, horizon: None })
     }
 
-    async fn work(&mut self) -> Result<(), event_store::Error> {
+    pub async fn work(&mut self) -> Result<(), event_store::Error> {
         let mut feed = self.shop.store.feed(CATEGORIES);
         let mut tick = tokio::time::interval(REMINDER_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -208,8 +213,9 @@ impl Runner {
         if lease::stands(&mut transaction, NAME, self.fence).await? { Ok(transaction) } else { Err(event_store::Error::Conflict) }
     }
 
+    /// Sees to what is due, once the log was seen up to then: otherwise whoever was away would end what has been paid for since.
     pub async fn see_to_reminders(&mut self) -> Result<(), event_store::Error> {
-        let now = now();
+        let Some(now) = self.moment_seen().await? else { return Ok(()) };
         let due = reminders::due(self.shop.store.pool(), now, DUE).await?;
         if due.is_empty() {
             return Ok(());
@@ -240,6 +246,24 @@ impl Runner {
         }
         changes.note(&mut self.set);
         Ok(())
+    }
+
+    /// The time whose reminders may be seen to; none where nothing is due, or the log was not seen up to then.
+    async fn moment_seen(&mut self) -> Result<Option<Timestamp>, event_store::Error> {
+        let store = &self.shop.store;
+        let mut horizon = match self.horizon {
+            Some(horizon) => horizon,
+            None => {
+                let now = now();
+                if reminders::due(store.pool(), now, 1).await?.is_empty() {
+                    return Ok(None);
+                }
+                Horizon::new(now, store.head().await?)
+            }
+        };
+        let moment = horizon.seen(self.at.position, store.head().await?);
+        self.horizon = moment.is_none().then_some(horizon);
+        Ok(moment)
     }
 }
 
@@ -309,16 +333,17 @@ impl parked::Taker<event_store::Error> for Handling<'_> {
 /// Does all that is to be done about one reminder that is due.
 async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Changes, event_store::Error> {
     let mut changes = Changes::default();
-    if let Some((first, actor)) = plan::comes_first(&reminder) {
-        issue(shop, first, &Context::new(now, actor)).await?;
+    if let Some(first) = plan::comes_first(&reminder) {
+        let context = Context::new(now, first.by.actor());
+        issue(shop, first.reaction, &context).await?;
     }
-    let reactions = match &reminder {
+    let wanted = match &reminder {
         Reminder::Reservations(sku) => shop.stock.current(&StreamId::stock(sku), |state, _| react_when_due(&reminder, state)).await?.0,
         _ => react_when_due(&reminder, &stock::State::Nothing),
     };
-    for command in plan::commands(reactions, &mut changes) {
-        let context = Context::new(now, plan::actor(&command));
-        issue(shop, command, &context).await?;
+    for command in plan::commands(wanted, &mut changes) {
+        let context = Context::new(now, command.by.actor());
+        issue(shop, command.reaction, &context).await?;
     }
     Ok(changes)
 }
@@ -327,7 +352,7 @@ async fn see_to(shop: &Shop, reminder: Reminder, now: Timestamp) -> Result<Chang
 pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes) -> Result<(), event_store::Error> {
     let now = now();
     let left_stock = left_stock(shop, event).await?;
-    let reactions = match Shown::with(event) {
+    let wanted = match Shown::with(event) {
         Shown::Order(order) => {
             let known = |state: &order::State, _| react(Known::of_order(state, &left_stock), event, now);
             shop.orders.at_least(&StreamId::order(order), event.version, known).await?
@@ -339,24 +364,24 @@ pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes)
         Shown::Nothing => react(Known::of_nothing(&left_stock), event, now),
     };
     // Each command of one event is for another stream, so they can be under way together.
-    let commands = plan::commands(reactions, changes).into_iter().map(|command| async move {
+    let commands = plan::commands(wanted, changes).into_iter().map(|command| async move {
         let context = context_of(event, &command, now);
-        issue(shop, command, &context).await
+        issue(shop, command.reaction, &context).await
     });
     let lost: Vec<Sku> = future::try_join_all(commands).await?.into_iter().flatten().collect();
     if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
-        tracing::error!(%order, ?lost, "reservations of a confirmed order had ended before its units left stock");
-        for reaction in fulfilment::when_stock_is_lost(order, lost) {
-            let context = context_of(event, &reaction, now);
-            issue(shop, reaction, &context).await?;
+        tracing::error!(%order, ?lost, "reservations of a confirmed order had ended before its units left stock, and none are free");
+        for command in react_to_loss(order, lost) {
+            let context = context_of(event, &command, now);
+            issue(shop, command.reaction, &context).await?;
         }
     }
     Ok(())
 }
 
-/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
-async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event_store::Error> {
-    let mut left = HashSet::new();
+/// What has left stock, where `event` cancels an order that had been confirmed: its commands are in the log.
+async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_store::Error> {
+    let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {
         return Ok(left);
     }
@@ -364,8 +389,11 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event
         let earlier = stored.decode()?;
         let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);
         for (sku, command) in shop.orders.at_least(&event.stream, event.version, commands).await? {
-            if shop.store.position_of(command).await?.is_some() {
-                left.insert(sku);
+            let Some(position) = shop.store.position_of(command).await? else { continue };
+            for stored in shop.store.read_log(position - 1, position, &Filter::default(), 1).await? {
+                if let Event::Stock(StockEvent::Committed(committed)) = stored.decode()?.event {
+                    left.insert(sku.clone(), committed.sale);
+                }
             }
         }
     }
@@ -373,8 +401,8 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<HashSet<Sku>, event
 }
 
 /// A command that is the same one each time the event is taken.
-fn context_of(event: &Recorded, reaction: &Reaction, now: Timestamp) -> Context {
-    Context { now, metadata: plan::metadata(event, reaction), if_match: IfMatch(None), may_repeat: true }
+fn context_of(event: &Recorded, command: &Wanted, now: Timestamp) -> Context {
+    Context { now, metadata: plan::metadata(event, command), if_match: IfMatch(None), may_repeat: true }
 }
 
 /// Issues one command; the SKU whose stock could not be committed, if that is what came of it.

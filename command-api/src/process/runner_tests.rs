@@ -1,18 +1,27 @@
 //! The runner on a real log.
 
 use chrono::Duration;
-use event_store::EventStore;
+use domain::payment;
+use event_schemas::{
+    StreamId,
+    events::order::PaymentMeans,
+    ids::{OrderId, RefundId},
+    resource::OrderStatus,
+};
+use event_store::read::Filter;
 use uuid::Uuid;
 
-use super::{Changes, Reminder, reminders, runner::Runner};
+use super::{
+    Changes, Reminder,
+    ahead_tests::{on_hand, placed_order, receive, shop, sku, status, submitted_order, total},
+    reminders,
+    runner::Runner,
+};
 use crate::{
-    shop::{Settings, Shop, now},
+    handler::Context,
+    shop::{Shop, now},
     test_database::Database,
 };
-
-async fn shop(database: &Database) -> Shop {
-    Shop::new(EventStore::open(database.pool.clone()).await.unwrap(), Settings::default())
-}
 
 /// Another server gets the leases, as it does when their holder has not renewed them for too long.
 async fn leases_run_out(database: &Database) {
@@ -36,4 +45,100 @@ async fn a_runner_that_wakes_up_late_does_not_remove_reminders_that_its_successo
     assert_eq!(reminders::all(&database.pool).await.unwrap().get(&reminder), Some(&due));
     successor.see_to_reminders().await.unwrap();
     assert!(reminders::all(&database.pool).await.unwrap().is_empty());
+}
+
+/// Reminders that were set before the process managers went away, and have come due since.
+async fn set(database: &Database, due: impl IntoIterator<Item = Reminder>) {
+    let (mut changes, a_second_ago) = (Changes::default(), now().plus(Duration::seconds(-1)));
+    for reminder in due {
+        changes.set(reminder, a_second_ago);
+    }
+    reminders::write(&changes, &mut database.pool.acquire().await.unwrap()).await.unwrap();
+}
+
+/// The payment of `order` was captured, which the process managers have not seen yet.
+async fn capture(shop: &Shop, order: OrderId) {
+    let means = PaymentMeans { method: "simulated".into(), token: "tok_ok".into() };
+    let deadline = now().plus(Duration::seconds(-1));
+    let request = payment::Command::Request { amount: total(), means, idempotency_key: order.uuid(), deadline };
+    let captured = payment::Command::RecordCapture { amount: total(), gateway_reference: "ch_1".into(), refund: RefundId(Uuid::now_v7()) };
+    for command in [request, captured] {
+        shop.payments.run(&StreamId::payment(order), &command, &Context::new(now(), "test"), |_, _| ()).await.unwrap();
+    }
+}
+
+/// Works until nothing of these orders is open any more.
+async fn work_until_settled(runner: &mut Runner, shop: &Shop, orders: &[OrderId]) {
+    let settled = async {
+        for order in orders {
+            while !matches!(status(shop, *order).await, Some(OrderStatus::Confirmed | OrderStatus::Cancelled | OrderStatus::Rejected)) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+        while on_hand(shop).await.1 > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        stopped = runner.work() => panic!("the runner stopped: {stopped:?}"),
+        () = settled => {}
+    }
+}
+
+#[tokio::test]
+async fn managers_that_were_away_past_every_deadline_fulfil_what_was_paid_meanwhile() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    receive(&shop, 100).await;
+    let mut orders = Vec::new();
+    for _ in 0..20 {
+        orders.push(placed_order(&shop, -1).await);
+    }
+    set(&database, orders.iter().map(|order| Reminder::PaymentDeadline(*order)).chain([Reminder::Reservations(sku())])).await;
+    for order in &orders {
+        capture(&shop, *order).await;
+    }
+    let mut runner = Runner::start(shop.clone(), Uuid::now_v7()).await.unwrap();
+    runner.see_to_reminders().await.unwrap();
+    assert_eq!(on_hand(&shop).await, (100, 60), "nothing expires before the log was seen");
+    work_until_settled(&mut runner, &shop, &orders).await;
+    for order in &orders {
+        assert_eq!(status(&shop, *order).await, Some(OrderStatus::Confirmed));
+    }
+    assert_eq!(on_hand(&shop).await, (40, 0));
+}
+
+#[tokio::test]
+async fn what_nobody_paid_expires_once_the_log_was_seen() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    receive(&shop, 10).await;
+    let order = placed_order(&shop, -1).await;
+    set(&database, [Reminder::Reservations(sku())]).await;
+    let mut runner = Runner::start(shop.clone(), Uuid::now_v7()).await.unwrap();
+    let expired = async {
+        while on_hand(&shop).await != (10, 0) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        stopped = runner.work() => panic!("the runner stopped: {stopped:?}"),
+        () = expired => {}
+    }
+    assert_eq!(status(&shop, order).await, Some(OrderStatus::Placed));
+}
+
+#[tokio::test]
+async fn the_log_names_the_manager_that_gave_a_checkout_up() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    receive(&shop, 10).await;
+    let order = submitted_order(&shop, 900).await;
+    set(&database, [Reminder::Placement(order)]).await;
+    let mut runner = Runner::start(shop.clone(), Uuid::now_v7()).await.unwrap();
+    work_until_settled(&mut runner, &shop, &[order]).await;
+    let by_managers = Filter { types: vec!["OrderRejected".into(), "StockReleased".into()], ..Filter::default() };
+    let events = shop.store.read_log(0, i64::MAX, &by_managers, 10).await.unwrap();
+    let actors: Vec<_> = events.into_iter().map(|event| event.decode().unwrap().metadata.actor).collect();
+    assert_eq!(actors, ["process:checkout", "process:checkout"]);
 }

@@ -1,6 +1,6 @@
 //! What process managers want done: `given([…]).when(event).then([…])`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use chrono::Duration;
 use domain::{Aggregate, flash_sale as sale, order, payment as pay, stock};
@@ -12,8 +12,8 @@ use event_schemas::{
             OrderSubmitted, PaymentMeans, RejectionReason, Totals,
         },
         payment::{
-            PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-            PaymentRefunded, PaymentRequested,
+            PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundFailed,
+            PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
         stock::{AllotmentEnd, StockAllotmentClosed, StockAllotted, StockCommitted, StockReceived, StockReserved},
     },
@@ -21,7 +21,7 @@ use event_schemas::{
 };
 use uuid::Uuid;
 
-use super::{Known, Reaction, Reminder, derived_id, fulfilment::when_stock_is_lost, react, react_when_due};
+use super::{Known, LeftStock, Manager, Reaction, Reminder, Wanted, derived_id, plan, react, react_to_loss, react_when_due};
 
 const ORDER: OrderId = OrderId(Uuid::from_u128(7));
 const SALE: FlashSaleId = FlashSaleId(Uuid::from_u128(8));
@@ -32,10 +32,10 @@ const EVENT: Uuid = Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001);
 struct Given {
     order: order::State,
     payment: pay::State,
-    left_stock: HashSet<Sku>,
+    left_stock: LeftStock,
 }
 
-struct When(Vec<Reaction>);
+struct When(Vec<Wanted>);
 
 fn given(events: impl IntoIterator<Item = Event>) -> Given {
     events.into_iter().fold(Given::default(), |Given { order, payment, left_stock }, event| match event {
@@ -46,9 +46,9 @@ fn given(events: impl IntoIterator<Item = Event>) -> Given {
 }
 
 impl Given {
-    /// These lines' units have left stock.
-    fn left(self, codes: &[&str]) -> Self {
-        Self { left_stock: codes.iter().map(|code| sku(code)).collect(), ..self }
+    /// These lines' units have left stock, sold in these flash sales.
+    fn left(self, lines: &[(&str, Option<FlashSaleId>)]) -> Self {
+        Self { left_stock: lines.iter().map(|(code, sale)| (sku(code), *sale)).collect(), ..self }
     }
 
     fn when(self, event: Event) -> When {
@@ -66,8 +66,16 @@ impl Given {
 impl When {
     #[track_caller]
     fn then(self, reactions: impl IntoIterator<Item = Reaction>) {
-        assert_eq!(self.0, reactions.into_iter().collect::<Vec<_>>());
+        assert_eq!(reactions_of(self.0), reactions.into_iter().collect::<Vec<_>>());
     }
+}
+
+fn reactions_of(wanted: Vec<Wanted>) -> Vec<Reaction> {
+    wanted.into_iter().map(|wanted| wanted.reaction).collect()
+}
+
+fn when_due(reminder: &Reminder, stock: &stock::State) -> Vec<Reaction> {
+    reactions_of(react_when_due(reminder, stock))
 }
 
 fn t(second: i64) -> Timestamp {
@@ -167,7 +175,7 @@ fn a_submitted_order_is_looked_at_again_until_it_is_placed_or_rejected() {
     given([submitted(), placed()]).when(submitted()).then([]);
     given([submitted(), rejected()]).when(submitted()).then([]);
     given([submitted(), placed()]).when(placed()).then([Reaction::Forget(Reminder::Placement(ORDER))]);
-    let due = react_when_due(&Reminder::Placement(ORDER), &stock::State::Nothing);
+    let due = when_due(&Reminder::Placement(ORDER), &stock::State::Nothing);
     assert_eq!(due, [of_order(order::Command::Abandon)]);
 }
 
@@ -184,8 +192,11 @@ fn what_a_rejected_order_held_is_released() {
 #[test]
 fn stock_leaves_when_the_order_is_confirmed() {
     let commit = || stock::Command::Commit { order: ORDER };
-    given([submitted(), placed(), confirmed()]).when(confirmed()).then([of_stock("A", commit()), of_stock("B", commit())]);
-    // The same though more has happened since: what left goes back by the event that says so.
+    let fulfil = |quantity, sale| stock::Command::Fulfil { order: ORDER, quantity, customer: "ann".into(), sale };
+    given([submitted(), placed(), confirmed()])
+        .when(confirmed())
+        .then([of_stock("A", fulfil(3, Some(SALE))), of_stock("B", fulfil(1, None))]);
+    // What it holds though more has happened since, what left goes back by the event that says so; but nothing that it does not hold any more.
     given([submitted(), placed(), confirmed(), cancelled(true, &[])])
         .when(confirmed())
         .then([of_stock("A", commit()), of_stock("B", commit())]);
@@ -203,22 +214,28 @@ fn a_cancelled_order_releases_what_it_held_and_its_payment_is_cancelled() {
 
 #[test]
 fn a_cancelled_order_gives_back_what_had_left_but_not_what_was_lost() {
-    given([submitted(), placed(), confirmed(), cancelled(true, &[])]).left(&["A", "B"]).when(cancelled(true, &[])).then([
+    let bought = [("A", Some(SALE)), ("B", None)];
+    given([submitted(), placed(), confirmed(), cancelled(true, &[])]).left(&bought).when(cancelled(true, &[])).then([
         cancel_payment(),
         of_stock("A", back(3, None, Some(SALE))),
         of_stock("B", back(1, None, None)),
     ]);
     given([submitted(), placed(), confirmed(), cancelled(true, &["A"])])
-        .left(&["B"])
+        .left(&bought[1..])
         .when(cancelled(true, &["A"]))
         .then([cancel_payment(), of_stock("B", back(1, None, None))]);
     // Cancelled by request before it was known that a reservation had ended: the event names no loss, the log does.
     given([submitted(), placed(), confirmed(), cancelled(true, &[])])
-        .left(&["B"])
+        .left(&bought[1..])
         .when(cancelled(true, &[]))
         .then([cancel_payment(), of_stock("B", back(1, None, None))]);
-    let lost = when_stock_is_lost(ORDER, vec![sku("A")]);
-    assert_eq!(lost, [of_order(order::Command::RecordStockLost { skus: vec![sku("A")] })]);
+    // Its hold had ended, and it got ordinary units: the sale has nothing of it to take back.
+    given([submitted(), placed(), confirmed(), cancelled(true, &[])])
+        .left(&[("A", None)])
+        .when(cancelled(true, &[]))
+        .then([cancel_payment(), of_stock("A", back(3, None, None))]);
+    let lost = react_to_loss(ORDER, vec![sku("A")]);
+    assert_eq!(reactions_of(lost), [of_order(order::Command::RecordStockLost { skus: vec![sku("A")] })]);
 }
 
 #[test]
@@ -249,7 +266,7 @@ fn an_order_follows_its_payment() {
     given([requested()]).when(payment_cancelled(PaymentCancellation::OrderCancelled)).then([forget()]);
     let failed = PaymentAttemptFailed { attempt: 1, reason: "timeout".into(), retry_at: t(5) };
     given([requested()]).when(Event::Payment(failed.into())).then([]);
-    let due = react_when_due(&Reminder::PaymentDeadline(ORDER), &stock::State::Nothing);
+    let due = when_due(&Reminder::PaymentDeadline(ORDER), &stock::State::Nothing);
     assert_eq!(due, [Reaction::Payment(ORDER, pay::Command::Expire)]);
 }
 
@@ -263,6 +280,16 @@ fn an_order_hears_of_money_that_went_back_and_why() {
     let record = |reason: &str| of_order(order::Command::RecordRefund { refund, amount: gbp("4.00"), reason: reason.into() });
     given([requested(), captured(), asked, refunded.clone()]).when(refunded.clone()).then([record("broken")]);
     given([requested(), captured()]).when(refunded).then([record("")]);
+}
+
+#[test]
+fn an_order_hears_of_money_that_could_not_go_back_and_why() {
+    let refund = RefundId(Uuid::from_u128(5));
+    let asked = Event::Payment(PaymentRefundRequested { refund, amount: gbp("4.00"), reason: "broken".into() }.into());
+    let failed = Event::Payment(PaymentRefundFailed { refund, amount: gbp("4.00"), failure: "account_closed".into() }.into());
+    let (reason, failure) = ("broken".into(), "account_closed".into());
+    let record = of_order(order::Command::RecordRefundFailure { refund, amount: gbp("4.00"), reason, failure });
+    given([requested(), captured(), asked, failed.clone()]).when(failed).then([record]);
 }
 
 /// Stock of A: ten units, with holds that end at these seconds.
@@ -283,9 +310,9 @@ fn every_reservation_is_looked_at_when_its_time_is_over() {
     let committed = StockCommitted { order: ORDER, quantity: 1, sale: None };
     given([]).when(Event::Stock(committed.into())).then([]);
     let expire = || of_stock("A", stock::Command::Expire);
-    assert_eq!(react_when_due(&reservations(), &held_until(&[])), [expire()]);
+    assert_eq!(when_due(&reservations(), &held_until(&[])), [expire()]);
     let next = Reaction::Remind(reservations(), t(300));
-    assert_eq!(react_when_due(&reservations(), &held_until(&[500, 300, 400])), [expire(), next]);
+    assert_eq!(when_due(&reservations(), &held_until(&[500, 300, 400])), [expire(), next]);
 }
 
 #[test]
@@ -297,7 +324,7 @@ fn a_flash_sale_starts_and_ends_on_time_unless_it_is_called_off() {
     let closed = |reason| Event::Stock(StockAllotmentClosed { sale: SALE, unsold: 5, reason }.into());
     given([]).when(closed(AllotmentEnd::Cancelled)).then([Reaction::Forget(start()), Reaction::Forget(end())]);
     given([]).when(closed(AllotmentEnd::Ended)).then([]);
-    let due = |reminder| react_when_due(&reminder, &stock::State::Nothing);
+    let due = |reminder| when_due(&reminder, &stock::State::Nothing);
     assert_eq!(due(start()), [Reaction::FlashSale(SALE, sale::Command::Start)]);
     let close = of_stock("A", stock::Command::CloseAllotment { sale: SALE, reason: AllotmentEnd::Ended });
     assert_eq!(due(end()), [close, Reaction::FlashSale(SALE, sale::Command::End)]);
@@ -306,15 +333,15 @@ fn a_flash_sale_starts_and_ends_on_time_unless_it_is_called_off() {
 #[test]
 fn no_event_asks_for_two_commands_on_one_stream() {
     // Their ids are derived from the event and the stream, so the second would be taken for the first.
-    let targets = |reactions: Vec<Reaction>| {
-        let target = |reaction: &Reaction| match reaction {
+    let targets = |wanted: Vec<Wanted>| {
+        let target = |wanted: &Wanted| match &wanted.reaction {
             Reaction::Order(order, _) => Some(format!("order {order}")),
             Reaction::Payment(order, _) => Some(format!("payment {order}")),
             Reaction::Stock(sku, _) => Some(format!("stock {sku}")),
             Reaction::FlashSale(sale, _) => Some(format!("sale {sale}")),
             Reaction::Remind(..) | Reaction::Forget(..) => None,
         };
-        reactions.iter().filter_map(target).collect::<Vec<_>>()
+        wanted.iter().filter_map(target).collect::<Vec<_>>()
     };
     let before = || [submitted(), placed(), confirmed(), requested(), captured()];
     for event in [submitted(), placed(), rejected(), confirmed(), cancelled(false, &[]), cancelled(true, &[]), requested(), captured()] {
@@ -324,6 +351,32 @@ fn no_event_asks_for_two_commands_on_one_stream() {
         asked.dedup();
         assert_eq!(asked.len(), many);
     }
+}
+
+#[test]
+fn events_name_the_process_manager_that_wanted_them_whatever_they_are_about() {
+    let of_event = |before: Given, event: Event| {
+        let wanted = before.when(event).0;
+        wanted.iter().map(|wanted| (plan::target(&wanted.reaction).map(|stream| stream.to_string()), wanted.by.actor())).collect::<Vec<_>>()
+    };
+    let on = |stream: StreamId, actor: &'static str| (Some(stream.to_string()), actor);
+    let (order, payment, stock) = (|| StreamId::order(ORDER), || StreamId::payment(ORDER), |code| StreamId::stock(&sku(code)));
+    assert_eq!(
+        of_event(given([submitted(), placed(), cancelled(false, &[])]), cancelled(false, &[])),
+        [on(payment(), "process:payment"), on(stock("A"), "process:fulfilment"), on(stock("B"), "process:fulfilment"),]
+    );
+    assert_eq!(
+        of_event(given([submitted(), rejected()]), rejected())[1..],
+        [on(stock("A"), "process:checkout"), on(stock("B"), "process:checkout"),]
+    );
+    assert_eq!(of_event(given([requested(), captured()]), captured())[1..], [on(order(), "process:payment")]);
+    let when_due = |reminder| react_when_due(&reminder, &stock::State::Nothing).into_iter().map(|wanted| wanted.by).collect::<Vec<_>>();
+    assert_eq!(when_due(Reminder::Placement(ORDER)), [Manager::Checkout]);
+    assert_eq!(when_due(Reminder::PaymentDeadline(ORDER)), [Manager::Payment]);
+    assert_eq!(when_due(Reminder::Reservations(sku("A"))), [Manager::Expiry]);
+    assert_eq!(when_due(Reminder::SaleEnd(SALE, sku("A"))), [Manager::FlashSale, Manager::FlashSale]);
+    let lost = react_to_loss(ORDER, vec![sku("A")]);
+    assert_eq!(lost.iter().map(|wanted| wanted.by.actor()).collect::<Vec<_>>(), ["process:fulfilment"]);
 }
 
 #[test]

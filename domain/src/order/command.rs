@@ -97,6 +97,17 @@ pub enum Command {
         /// Why, where the order did not record the request itself.
         reason: String,
     },
+    /// Money could not be sent back. Once for each refund.
+    RecordRefundFailure {
+        /// The refund.
+        refund: RefundId,
+        /// How much.
+        amount: Money,
+        /// Why it was to go back, where the order did not record the request itself.
+        reason: String,
+        /// Why it could not, in the gateway's words.
+        failure: String,
+    },
     /// Take over an invoice of another shop's history.
     Import(Box<OrderImported>),
     /// Take over a return of another shop's history.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Money,
     events::order::{
-        CancellationCause, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced, OrderRefundRequested, OrderRefunded,
-        OrderRejected, RejectionReason,
+        CancellationCause, Event, OrderCancelled, OrderCapturedLate, OrderConfirmed, OrderPlaced, OrderRefundFailed, OrderRefundRequested,
+        OrderRefunded, OrderRejected, RejectionReason,
     },
     ids::{RefundId, Sku},
     resource::RefundStatus,
@@ -49,7 +49,16 @@ fn decide_purchase(purchase: &Purchase, command: &Command) -> Result<Vec<Event>,
         Command::Deliver { shipment } => ship::deliver(purchase, *shipment),
         Command::Return { return_id, items, reason, restock } => ship::take_back(purchase, *return_id, items, reason, *restock),
         Command::RequestRefund { refund, amount, reason, metadata } => request_refund(purchase, *refund, *amount, reason, metadata),
-        Command::RecordRefund { refund, amount, reason } => Ok(record_refund(purchase, *refund, *amount, reason)),
+        Command::RecordRefund { refund, amount, reason } => Ok(if is_over(purchase, *refund) {
+            Vec::new()
+        } else {
+            vec![OrderRefunded { refund: *refund, amount: *amount, reason: reason.clone() }.into()]
+        }),
+        Command::RecordRefundFailure { refund, amount, reason, failure } => Ok(if is_over(purchase, *refund) {
+            Vec::new()
+        } else {
+            vec![OrderRefundFailed { refund: *refund, amount: *amount, reason: reason.clone(), failure: failure.clone() }.into()]
+        }),
     }
 }
 
@@ -121,10 +130,7 @@ fn request_refund(
     }
 }
 
-fn record_refund(purchase: &Purchase, refund: RefundId, amount: Money, reason: &str) -> Vec<Event> {
-    let done = |known: &event_schemas::resource::Refund| known.id == refund && known.status == RefundStatus::Succeeded;
-    if purchase.refunds.iter().any(done) {
-        return Vec::new();
-    }
-    vec![OrderRefunded { refund, amount, reason: reason.to_owned() }.into()]
+/// Whether a refund has come to its end.
+fn is_over(purchase: &Purchase, refund: RefundId) -> bool {
+    purchase.refunds.iter().any(|known| known.id == refund && known.status != RefundStatus::Pending)
 }

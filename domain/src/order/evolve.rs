@@ -3,9 +3,9 @@
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        Event, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned, OrderShipped, OrderSubmitted,
-        RejectionReason,
+        Event, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, OrderSubmitted, RejectionReason,
     },
+    ids::RefundId,
     resource::{Cancellation, OrderStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry},
 };
 use rust_decimal::Decimal;
@@ -89,7 +89,13 @@ impl Purchase {
                 self.take_back(event, at);
             }
             (_, Event::RefundRequested(event)) => return self.request_refund(event, at),
-            (_, Event::Refunded(event)) => return self.refund(event, at),
+            (_, Event::Refunded(event)) => {
+                return self.end_refund(event.refund, event.amount, &event.reason, RefundStatus::Succeeded, None, at);
+            }
+            (_, Event::RefundFailed(event)) => {
+                let failure = Some(event.failure.clone());
+                return self.end_refund(event.refund, event.amount, &event.reason, RefundStatus::Failed, failure, at);
+            }
             _ => return false,
         }
         true
@@ -109,29 +115,37 @@ impl Purchase {
         let OrderRefundRequested { refund, amount, reason, metadata } = event.clone();
         let fits = amount.currency == self.currency() && self.refunds.iter().all(|known| known.id != refund);
         if fits {
-            self.refunds.push(Refund { id: refund, amount, reason, status: RefundStatus::Pending, at, metadata });
+            self.refunds.push(Refund { id: refund, amount, reason, status: RefundStatus::Pending, failure: None, at, metadata });
         }
         fits
     }
 
-    fn refund(&mut self, event: &OrderRefunded, at: Timestamp) -> bool {
-        let OrderRefunded { refund, amount, reason } = event.clone();
+    /// A refund comes to its end, once; the order may not have recorded that it was asked for.
+    fn end_refund(
+        &mut self,
+        id: RefundId,
+        amount: Money,
+        reason: &str,
+        status: RefundStatus,
+        failure: Option<String>,
+        at: Timestamp,
+    ) -> bool {
         let currency = self.currency();
-        match self.refunds.iter_mut().find(|known| known.id == refund) {
-            Some(known) if known.status == RefundStatus::Succeeded => return false,
-            Some(known) => known.status = RefundStatus::Succeeded,
+        match self.refunds.iter_mut().find(|known| known.id == id) {
+            Some(known) if known.status != RefundStatus::Pending => return false,
+            Some(known) => (known.status, known.failure) = (status, failure),
             None if amount.currency != currency => return false,
             None => {
-                let (status, metadata) = (RefundStatus::Succeeded, std::collections::BTreeMap::new());
-                self.refunds.push(Refund { id: refund, amount, reason, status, at, metadata });
+                let (reason, metadata) = (reason.to_owned(), std::collections::BTreeMap::new());
+                self.refunds.push(Refund { id, amount, reason, status, failure, at, metadata });
             }
         }
         true
     }
 
-    /// What goes back already, or went.
+    /// What goes back already, or went: not what could not.
     pub(super) fn refund_total(&self) -> Money {
-        self.refund_sum(|_| true)
+        self.refund_sum(|refund| refund.status != RefundStatus::Failed)
     }
 
     /// What went back.

@@ -183,7 +183,7 @@ impl Purchase {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = Event::CATEGORY;
-    const STATE_VERSION: i32 = 3;
+    const STATE_VERSION: i32 = 4;
     type State = State;
     type Command = Command;
     type Event = Event;

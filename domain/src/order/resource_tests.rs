@@ -7,7 +7,7 @@ use event_schemas::{
 
 use super::{
     Order, State,
-    tests::{delivered, imported, refund_requested, refunded, return_imported, returned, shipped, submission},
+    tests::{delivered, imported, refund_failed, refund_requested, refunded, return_imported, returned, shipped, submission},
 };
 use crate::harness::{after, gbp, id, sku, t};
 
@@ -126,6 +126,14 @@ fn money_counts_as_refunded_once_it_went_back() {
     let back = seen([placed(), confirmed(), refund_requested(1, "4.00"), refunded(1, "4.00")]);
     assert_eq!(payment(&back), (PaymentStatus::PartlyRefunded, gbp("10.00"), gbp("4.00"), None));
     assert_eq!((back.refunds.len(), back.refunds[0].status), (1, RefundStatus::Succeeded));
+}
+
+#[test]
+fn a_refund_that_failed_says_why_and_the_money_is_still_ours() {
+    let failed = seen([placed(), confirmed(), refund_requested(1, "4.00"), refund_failed(1, "4.00")]);
+    assert_eq!(payment(&failed), (PaymentStatus::Captured, gbp("10.00"), gbp("0.00"), None));
+    let shown: Vec<_> = failed.refunds.iter().map(|refund| (refund.status, refund.failure.as_deref(), refund.at)).collect();
+    assert_eq!(shown, [(RefundStatus::Failed, Some("account_closed"), t(3))]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use event_schemas::{
     Event as LogEvent, Money,
     events::order::{
         Address, CancellationCause, Event, ImportedLine, ImportedLineKind, Line, OrderCancelled, OrderCapturedLate, OrderConfirmed,
-        OrderDelivered, OrderImported, OrderPlaced, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturnImported, OrderReturned,
-        OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
+        OrderDelivered, OrderImported, OrderPlaced, OrderRefundFailed, OrderRefundRequested, OrderRefunded, OrderRejected,
+        OrderReturnImported, OrderReturned, OrderShipped, OrderSubmitted, PaymentMeans, RejectionReason, Totals,
     },
     ids::{CartId, RefundId, ReturnId, ShipmentId},
     resource::OrderStatus,
@@ -87,6 +87,16 @@ pub(crate) fn returned(n: u128, items: &[(&str, u32)]) -> Event {
 
 pub(crate) fn refund_requested(n: u128, amount: &str) -> Event {
     OrderRefundRequested { refund: RefundId(id(n)), amount: gbp(amount), reason: "broken".to_owned(), metadata: BTreeMap::new() }.into()
+}
+
+pub(crate) fn refund_failed(n: u128, amount: &str) -> Event {
+    let (reason, failure) = ("broken".to_owned(), "account_closed".to_owned());
+    OrderRefundFailed { refund: RefundId(id(n)), amount: gbp(amount), reason, failure }.into()
+}
+
+fn fail_refund(n: u128, amount: &str) -> Command {
+    let (reason, failure) = ("broken".to_owned(), "account_closed".to_owned());
+    Command::RecordRefundFailure { refund: RefundId(id(n)), amount: gbp(amount), reason, failure }
 }
 
 pub(crate) fn refunded(n: u128, amount: &str) -> Event {
@@ -363,6 +373,19 @@ fn a_refund_is_in_the_order_s_currency_and_whole_minor_units() {
     for amount in [gbp("0"), gbp("-1"), gbp("0.001")] {
         given_confirmed([]).when(request_refund(1, amount)).then_refused(Refusal::InvalidAmount { amount });
     }
+}
+
+#[test]
+fn a_refund_that_failed_is_noted_once_whoever_asked_for_it_and_frees_its_amount() {
+    given_confirmed([refund_requested(1, "4.00")]).when(fail_refund(1, "4.00")).then([refund_failed(1, "4.00")]);
+    let failed = || [refund_requested(1, "10.00"), refund_failed(1, "10.00")];
+    given_confirmed(failed()).when(fail_refund(1, "10.00")).then_nothing();
+    given_confirmed(failed()).when(record_refund(1, "10.00")).then_nothing();
+    given_confirmed(failed()).when(request_refund(2, gbp("10.00"))).then([refund_requested(2, "10.00")]);
+    given_placed([requested(), captured_late()]).when(fail_refund(9, "10.00")).then([refund_failed(9, "10.00")]);
+    given_placed([requested(), captured_late(), refund_failed(9, "10.00")])
+        .when(request_refund(2, gbp("10.00")))
+        .then([refund_requested(2, "10.00")]);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use event_schemas::{
     Money, Timestamp,
     events::payment::{
-        Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-        PaymentRefunded, PaymentRequested,
+        Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundAttemptFailed,
+        PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
     },
     ids::RefundId,
 };
 
-use super::{Captured, Command, Refusal, State};
+use super::{Cancelled, Captured, Command, Refund, RefundOutcome, Refusal, State};
 
 pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Event>, Refusal> {
     match (command, state) {
@@ -28,7 +28,9 @@ pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result
 /// What is never refused: facts that the gateway or an order reports, which are noted where they still mean something.
 fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
     match (command, state) {
-        (Command::RecordFailure { attempt, reason, retry_at }, State::Pending(charge)) if *attempt == charge.attempts.saturating_add(1) => {
+        (Command::RecordFailure { attempt, reason, retry_at }, State::Pending(charge) | State::Cancelled(Cancelled { charge, .. }))
+            if *attempt == charge.attempts.saturating_add(1) =>
+        {
             vec![PaymentAttemptFailed { attempt: *attempt, reason: reason.clone(), retry_at: *retry_at }.into()]
         }
         (Command::RecordCapture { amount, gateway_reference, .. }, State::Pending(_)) => vec![captured(*amount, gateway_reference)],
@@ -47,13 +49,35 @@ fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
         (Command::Expire, State::Pending(charge)) if now >= charge.deadline => {
             vec![PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into()]
         }
-        (Command::RecordRefund { refund, gateway_reference }, state) => state
+        (
+            Command::RecordRefund { refund, .. }
+            | Command::RecordRefundAttempt { refund, .. }
+            | Command::RecordRefundFailure { refund, .. },
+            state,
+        ) => state
             .pending_refunds()
             .find(|pending| pending.refund == *refund)
-            .map(|pending| PaymentRefunded { refund: *refund, amount: pending.amount, gateway_reference: gateway_reference.clone() }.into())
+            .and_then(|pending| follow_refund(pending, command))
             .into_iter()
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// What the gateway reports of a refund that it has still to make.
+fn follow_refund(pending: &Refund, command: &Command) -> Option<Event> {
+    let (refund, amount) = (pending.refund, pending.amount);
+    match (command, &pending.outcome) {
+        (Command::RecordRefund { gateway_reference, .. }, _) => {
+            Some(PaymentRefunded { refund, amount, gateway_reference: gateway_reference.clone() }.into())
+        }
+        (Command::RecordRefundFailure { failure, .. }, _) => Some(PaymentRefundFailed { refund, amount, failure: failure.clone() }.into()),
+        (Command::RecordRefundAttempt { attempt, reason, retry_at, .. }, RefundOutcome::Pending { attempts, .. })
+            if *attempt == attempts.saturating_add(1) =>
+        {
+            Some(PaymentRefundAttemptFailed { refund, attempt: *attempt, reason: reason.clone(), retry_at: *retry_at }.into())
+        }
+        _ => None,
     }
 }
 

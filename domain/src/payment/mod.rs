@@ -100,8 +100,31 @@ pub struct Refund {
     pub amount: Money,
     /// Why.
     pub reason: String,
-    /// The gateway's name for it, once the money went back.
-    pub gateway_reference: Option<String>,
+    /// What came of it.
+    pub outcome: RefundOutcome,
+}
+
+/// What came of a refund.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RefundOutcome {
+    /// The gateway has not answered yet.
+    Pending {
+        /// How many attempts failed.
+        attempts: u32,
+        /// When the gateway is asked again, where one failed.
+        retry_at: Option<Timestamp>,
+    },
+    /// The money went back.
+    Succeeded {
+        /// The gateway's name for it.
+        gateway_reference: String,
+    },
+    /// The gateway refused: the amount may be asked back otherwise.
+    Failed {
+        /// Why, in the gateway's words.
+        failure: String,
+    },
 }
 
 /// What may be asked of a payment.
@@ -165,6 +188,24 @@ pub enum Command {
         refund: RefundId,
         /// The gateway's name for it.
         gateway_reference: String,
+    },
+    /// Note that the gateway could not be asked to send money back, or did not answer.
+    RecordRefundAttempt {
+        /// The refund.
+        refund: RefundId,
+        /// Which attempt at it, from 1.
+        attempt: u32,
+        /// What went wrong.
+        reason: String,
+        /// When it is asked again.
+        retry_at: Timestamp,
+    },
+    /// Note that the gateway refuses to send money back.
+    RecordRefundFailure {
+        /// The refund.
+        refund: RefundId,
+        /// Why, in the gateway's words.
+        failure: String,
     },
 }
 
@@ -276,7 +317,7 @@ impl State {
 
     /// The refunds that the gateway has still to make.
     pub fn pending_refunds(&self) -> impl Iterator<Item = &Refund> {
-        self.refunds().iter().filter(|refund| refund.gateway_reference.is_none())
+        self.refunds().iter().filter(|refund| matches!(refund.outcome, RefundOutcome::Pending { .. }))
     }
 
     fn capture(&self) -> Option<&Captured> {
@@ -288,10 +329,11 @@ impl State {
 }
 
 impl Captured {
-    /// What goes back already, or went.
+    /// What goes back already, or went: not what could not.
     #[must_use]
     pub fn refunded(&self) -> Money {
-        let sum: Decimal = self.refunds.iter().map(|refund| refund.amount.amount).sum();
+        let counts = |refund: &&Refund| !matches!(refund.outcome, RefundOutcome::Failed { .. });
+        let sum: Decimal = self.refunds.iter().filter(counts).map(|refund| refund.amount.amount).sum();
         Money::new(sum, self.captured.currency).rounded()
     }
 
@@ -304,7 +346,7 @@ impl Captured {
 
 impl Aggregate for Payment {
     const CATEGORY: &'static str = Event::CATEGORY;
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Command, Payment, State,
-    tests::{record_capture, record_refund, refund, request, request_refund},
+    tests::{fail_refund, miss_refund, record_capture, record_refund, refund, request, request_refund},
 };
 use crate::harness::{act, gbp, t};
 
@@ -24,6 +24,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Expire),
         4 => (0..6_u128, 0..700_i64).prop_map(move |(n, amount)| request_refund(n, cents(amount))),
         2 => (0..20_u128).prop_map(record_refund),
+        1 => (0..20_u128).prop_map(fail_refund),
+        1 => (0..20_u128, 1..3_u32).prop_map(|(n, attempt)| miss_refund(n, attempt)),
     ]
 }
 
@@ -39,6 +41,7 @@ proptest! {
                     Event::Captured(event) => captured += event.amount.amount,
                     Event::RefundRequested(event) => asked += event.amount.amount,
                     Event::Refunded(event) => paid += event.amount.amount,
+                    Event::RefundFailed(event) => asked -= event.amount.amount,
                     _ => {}
                 }
             }

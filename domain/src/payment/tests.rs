@@ -3,8 +3,8 @@ use event_schemas::{
     events::{
         order::PaymentMeans,
         payment::{
-            Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined, PaymentRefundRequested,
-            PaymentRefunded, PaymentRequested,
+            Event, PaymentAttemptFailed, PaymentCancellation, PaymentCancelled, PaymentCaptured, PaymentDeclined,
+            PaymentRefundAttemptFailed, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
         },
     },
     ids::RefundId,
@@ -89,6 +89,22 @@ pub(crate) fn request_refund(n: u128, amount: Money) -> Command {
     Command::RequestRefund { refund: refund(n), amount, reason: "broken".to_owned() }
 }
 
+pub(crate) fn fail_refund(n: u128) -> Command {
+    Command::RecordRefundFailure { refund: refund(n), failure: "account_closed".to_owned() }
+}
+
+pub(crate) fn miss_refund(n: u128, attempt: u32) -> Command {
+    Command::RecordRefundAttempt { refund: refund(n), attempt, reason: "no answer".to_owned(), retry_at: t(5) }
+}
+
+fn refund_failed(n: u128, amount: &str) -> Event {
+    PaymentRefundFailed { refund: refund(n), amount: gbp(amount), failure: "account_closed".to_owned() }.into()
+}
+
+fn refund_missed(n: u128, attempt: u32) -> Event {
+    PaymentRefundAttemptFailed { refund: refund(n), attempt, reason: "no answer".to_owned(), retry_at: t(5) }.into()
+}
+
 pub(crate) fn record_refund(n: u128) -> Command {
     Command::RecordRefund { refund: refund(n), gateway_reference: "re_1".to_owned() }
 }
@@ -122,12 +138,41 @@ fn what_is_reported_of_a_payment_that_is_not_there_is_nothing() {
 }
 
 #[test]
+fn a_refund_that_fails_says_why_once_and_frees_its_amount() {
+    let asked = || [requested(), captured(), refund_requested(1, "10.00", "broken")];
+    given::<Payment>(asked()).when(fail_refund(1)).then([refund_failed(1, "10.00")]);
+    given::<Payment>(asked()).when(fail_refund(2)).then_nothing();
+    let failed = || asked().into_iter().chain([refund_failed(1, "10.00")]);
+    for command in [fail_refund(1), record_refund(1), miss_refund(1, 1), request_refund(1, gbp("10.00"))] {
+        given::<Payment>(failed()).when(command).then_nothing();
+    }
+    given::<Payment>(failed()).when(request_refund(2, gbp("10.00"))).then([refund_requested(2, "10.00", "broken")]);
+    let state = after::<Payment>(failed().chain([refunded(1, "10.00")]).map(|event| (0, event)));
+    assert_eq!((state.refundable(), state.pending_refunds().count()), (Some(gbp("10.00")), 0), "what failed did not go back afterwards");
+    given::<Payment>(asked().into_iter().chain([refunded(1, "10.00")])).when(fail_refund(1)).then_nothing();
+}
+
+#[test]
+fn failed_attempts_at_a_refund_are_counted_one_by_one() {
+    let asked = || [requested(), captured(), refund_requested(1, "4.00", "broken")];
+    given::<Payment>(asked()).when(miss_refund(1, 1)).then([refund_missed(1, 1)]);
+    given::<Payment>(asked()).when(miss_refund(1, 2)).then_nothing();
+    let missed = || asked().into_iter().chain([refund_missed(1, 1)]);
+    given::<Payment>(missed()).when(miss_refund(1, 1)).then_nothing();
+    given::<Payment>(missed()).when(miss_refund(1, 2)).then([refund_missed(1, 2)]);
+    given::<Payment>(missed()).when(record_refund(1)).then([refunded(1, "4.00")]);
+}
+
+#[test]
 fn failures_are_counted_one_by_one() {
     given::<Payment>([requested()]).when(record_failure(1)).then([failed(1)]);
     given::<Payment>([requested()]).when(record_failure(2)).then_nothing();
     given::<Payment>([requested(), failed(1)]).when(record_failure(1)).then_nothing();
     given::<Payment>([requested(), failed(1)]).when(record_failure(2)).then([failed(2)]);
     given::<Payment>([requested(), captured()]).when(record_failure(1)).then_nothing();
+    // A charge that is no longer wanted is asked about as often as it takes, too.
+    let cancelled = cancelled(PaymentCancellation::OrderCancelled);
+    given::<Payment>([requested(), failed(1), cancelled]).when(record_failure(2)).then([failed(2)]);
     assert_eq!(after::<Payment>([(0, requested()), (0, failed(1))]).attempts(), 1);
 }
 

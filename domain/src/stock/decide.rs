@@ -27,10 +27,8 @@ pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result
             difference => adjust(state, difference, reason, now),
         },
         Command::Reserve { .. } => reserve(state, command, now),
-        Command::Commit { order } => state
-            .reservation(*order)
-            .map(|held| vec![StockCommitted { order: *order, quantity: held.quantity, sale: held.sale }.into()])
-            .ok_or(Refusal::NoReservation { order: *order }),
+        Command::Commit { order } => commit(state, *order).ok_or(Refusal::NoReservation { order: *order }),
+        Command::Fulfil { .. } => fulfil(state, command, now),
         Command::Release { order } => Ok(release(state, *order)),
         Command::Expire => Ok(expire(state, now)),
         Command::Return { order, quantity, return_id, sale, customer } => {
@@ -71,6 +69,33 @@ fn reserve(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Event
     }
     let (customer, sale) = (customer.clone(), *sale);
     Ok(after_closing(state, now, StockReserved { order: *order, quantity: *quantity, until: *until, customer, sale }))
+}
+
+fn commit(state: &State, order: OrderId) -> Option<Vec<Event>> {
+    let held = state.reservation(order)?;
+    Some(vec![StockCommitted { order, quantity: held.quantity, sale: held.sale }.into()])
+}
+
+/// A paid order has no price to lose any more: where its sale can't give the units, those that nobody holds will do.
+fn fulfil(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+    let Command::Fulfil { order, quantity, customer, sale: bought_in } = command else { return Ok(Vec::new()) };
+    if let Some(committed) = commit(state, *order) {
+        return Ok(committed);
+    }
+    let (order, wanted) = (*order, i64::from(*quantity));
+    let has_room = |sale: &&Sale| {
+        let is_within_limit = sale.limit_per_customer.is_none_or(|limit| sale.held_by(customer) + wanted <= i64::from(limit));
+        Some(sale.id) == *bought_in && wanted <= sale.remaining() && is_within_limit
+    };
+    let available = state.ordinary(now);
+    let sale = state.running_sale(now).filter(has_room).map(|sale| sale.id);
+    if sale.is_none() && wanted > available {
+        return Err(Refusal::OutOfStock { requested: *quantity, available });
+    }
+    let reserved = StockReserved { order, quantity: *quantity, until: now, customer: customer.clone(), sale };
+    let mut events = after_closing(state, now, reserved);
+    events.push(StockCommitted { order, quantity: *quantity, sale }.into());
+    Ok(events)
 }
 
 fn release(state: &State, order: OrderId) -> Vec<Event> {

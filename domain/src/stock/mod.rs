@@ -165,6 +165,17 @@ pub enum Command {
         /// The order.
         order: OrderId,
     },
+    /// The units of a paid order leave stock: those that it holds or, where its hold has ended, free ones, held and let go at once.
+    Fulfil {
+        /// The order.
+        order: OrderId,
+        /// How many units it bought.
+        quantity: u32,
+        /// Who bought them.
+        customer: String,
+        /// The flash sale that they were bought in: while it runs, its allotment is asked first.
+        sale: Option<FlashSaleId>,
+    },
     /// What the order holds is free again.
     Release {
         /// The order.

@@ -30,6 +30,8 @@ fn command(now: i64) -> impl Strategy<Value = Command> {
             Command::Reserve { order, quantity, until: t(now + hold), customer, sale }
         }),
         3 => order().prop_map(|order| Command::Commit { order }),
+        2 => (order(), 1..5_u32, customer(), option::of(sale()))
+            .prop_map(|(order, quantity, customer, sale)| Command::Fulfil { order, quantity, customer, sale }),
         2 => order().prop_map(|order| Command::Release { order }),
         2 => Just(Command::Expire),
         2 => (order(), 1..5_u32, option::of(sale()), customer())

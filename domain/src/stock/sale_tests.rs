@@ -3,7 +3,8 @@ use event_schemas::events::stock::{AllotmentEnd, Event, StockReserved, StockRetu
 use super::{
     Command, Refusal, State, Stock,
     tests::{
-        adjust, adjusted, allotted, closed, committed, expired, give_back, order, received, released, reserve, reserved, returned, sale,
+        adjust, adjusted, allotted, closed, committed, expired, fulfil, give_back, held_again, order, received, released, reserve,
+        reserved, returned, sale,
     },
 };
 use crate::harness::{after, gbp, given, t};
@@ -143,6 +144,24 @@ fn a_customer_has_no_more_than_the_limit_over_all_orders() {
     given_sale([first.clone(), bought]).at(10).when(reserve(2, 2, Some(sale(1)))).then_refused(limit(1));
     let let_go = released(1, 1, Some(sale(1)), true);
     given_sale([first, let_go]).at(10).when(reserve(2, 2, Some(sale(1)))).then([reserved(2, 2, Some(sale(1)))]);
+}
+
+#[test]
+fn a_paid_order_whose_hold_has_ended_gets_units_of_its_sale_while_that_runs_and_has_some_or_else_ordinary_ones() {
+    let again = |sale| [held_again(1, 2, 12, sale), committed(1, 2, sale)];
+    let ended = [reserved(1, 2, Some(sale(1))), expired(1, 2, Some(sale(1)), true)];
+    given_sale(ended.clone()).at(12).when(fulfil(1, 2, Some(sale(1)))).then(again(Some(sale(1))));
+    // The customer has bought two of the sale meanwhile, which is the limit; and of another sale nobody gets units at this price.
+    let limited = ended.clone().into_iter().chain([reserved(2, 2, Some(sale(1)))]);
+    given_sale(limited).at(12).when(fulfil(1, 2, Some(sale(1)))).then(again(None));
+    given_sale(ended.clone()).at(12).when(fulfil(1, 2, None)).then(again(None));
+    given_sale(ended.clone()).at(12).when(fulfil(1, 6, None)).then_refused(Refusal::OutOfStock { requested: 6, available: 5 });
+    // What a sale that is over did not sell is ordinary stock.
+    given_sale(ended).at(20).when(fulfil(1, 6, Some(sale(1)))).then([
+        closed(1, 5, AllotmentEnd::Ended),
+        held_again(1, 6, 20, None),
+        committed(1, 6, None),
+    ]);
 }
 
 #[test]

@@ -194,6 +194,29 @@ fn a_hold_that_has_run_out_can_be_committed_until_it_is_expired() {
     assert_eq!(act::<Stock>(&mut state, &Command::Expire, t(200)), Ok(vec![]));
 }
 
+/// The units of order `n` of customer ann, which was paid.
+pub(crate) fn fulfil(n: u128, quantity: u32, sale: Option<FlashSaleId>) -> Command {
+    Command::Fulfil { order: order(n), quantity, customer: "ann".to_owned(), sale }
+}
+
+/// Order `n` of customer ann holds units that leave at second `at`.
+pub(crate) fn held_again(n: u128, quantity: u32, at: i64, sale: Option<FlashSaleId>) -> Event {
+    StockReserved { order: order(n), quantity, until: t(at), customer: "ann".to_owned(), sale }.into()
+}
+
+#[test]
+fn the_units_of_a_paid_order_leave_from_its_hold() {
+    given::<Stock>([received(3), reserved(1, 2, None)]).at(200).when(fulfil(1, 2, None)).then([committed(1, 2, None)]);
+}
+
+#[test]
+fn a_paid_order_whose_hold_has_ended_gets_free_units_and_none_that_others_hold() {
+    let ended = [received(3), reserved(1, 2, None), expired(1, 2, None, false)];
+    given::<Stock>(ended.clone()).at(200).when(fulfil(1, 2, None)).then([held_again(1, 2, 200, None), committed(1, 2, None)]);
+    let others = ended.into_iter().chain([reserved(2, 2, None)]);
+    given::<Stock>(others).at(200).when(fulfil(1, 2, None)).then_refused(Refusal::OutOfStock { requested: 2, available: 1 });
+}
+
 #[test]
 fn units_that_had_left_are_on_hand_again() {
     let before = [received(3), reserved(1, 2, None), committed(1, 2, None)];

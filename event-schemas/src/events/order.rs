@@ -35,6 +35,8 @@ events! { "order",
     RefundRequested(OrderRefundRequested, 1),
     /// Money went back.
     Refunded(OrderRefunded, 1),
+    /// Money could not be sent back.
+    RefundFailed(OrderRefundFailed, 1),
     /// An invoice of another shop's history.
     Imported(OrderImported, 1),
     /// A return of another shop's history.
@@ -292,6 +294,19 @@ pub struct OrderRefunded {
     pub amount: Money,
     /// Why, where the order had not recorded the request itself.
     pub reason: String,
+}
+
+/// Money could not be sent back: it stays with the shop, and may be refunded otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderRefundFailed {
+    /// The refund.
+    pub refund: RefundId,
+    /// How much.
+    pub amount: Money,
+    /// Why it was to go back, where the order had not recorded the request itself.
+    pub reason: String,
+    /// Why it could not, in the gateway's words.
+    pub failure: String,
 }
 
 /// What an imported line is.

@@ -22,6 +22,10 @@ events! { "payment",
     RefundRequested(PaymentRefundRequested, 1),
     /// Money went back.
     Refunded(PaymentRefunded, 1),
+    /// The gateway could not be asked to send money back, or did not answer; it is asked again.
+    RefundAttemptFailed(PaymentRefundAttemptFailed, 1),
+    /// The gateway refuses to send money back.
+    RefundFailed(PaymentRefundFailed, 1),
 }
 
 /// The buyer is to be charged.
@@ -101,4 +105,28 @@ pub struct PaymentRefunded {
     pub amount: Money,
     /// The gateway's name for it.
     pub gateway_reference: String,
+}
+
+/// The gateway could not be asked to send money back, or did not answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRefundAttemptFailed {
+    /// The refund.
+    pub refund: RefundId,
+    /// Which attempt at it, from 1.
+    pub attempt: u32,
+    /// What went wrong.
+    pub reason: String,
+    /// When it is asked again.
+    pub retry_at: Timestamp,
+}
+
+/// The gateway refuses to send money back: it stays ours, and may be refunded otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRefundFailed {
+    /// The refund.
+    pub refund: RefundId,
+    /// How much.
+    pub amount: Money,
+    /// Why, in the gateway's words.
+    pub failure: String,
 }

@@ -235,6 +235,8 @@ pub enum RefundStatus {
     Pending,
     /// The money went back.
     Succeeded,
+    /// The gateway refused; the amount may be refunded otherwise.
+    Failed,
 }
 
 /// Money that goes back.
@@ -248,6 +250,8 @@ pub struct Refund {
     pub reason: String,
     /// Whether it has reached the buyer.
     pub status: RefundStatus,
+    /// Why it failed, in the gateway's words.
+    pub failure: Option<String>,
     /// When it was asked for.
     pub at: Timestamp,
     /// The client's own notes.

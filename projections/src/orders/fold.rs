@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use event_schemas::{
     Money, Timestamp,
     events::order::{
-        CancellationCause, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRefunded, OrderRejected, OrderReturned,
-        OrderShipped, OrderSubmitted, RejectionReason,
+        CancellationCause, Event, ItemQuantity, OrderCancelled, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped,
+        OrderSubmitted, RejectionReason,
     },
-    ids::{OrderId, Sku},
+    ids::{OrderId, RefundId, Sku},
     resource::{
         Cancellation, Order, OrderItem, OrderStatus, Payment, PaymentStatus, Refund, RefundStatus, Return, Shipment, TimelineEntry,
     },
@@ -100,7 +100,14 @@ fn change(order: &mut Order, event: &Event, at: Timestamp) -> bool {
         }
         (status, Event::Returned(event)) if is_confirmed(status) => return take_back(order, event, at),
         (_, Event::RefundRequested(event)) => return request_refund(order, event, at),
-        (_, Event::Refunded(event)) => return refund(order, event, at),
+        (_, Event::Refunded(event)) => {
+            let refund = ended(event.refund, event.amount, &event.reason, RefundStatus::Succeeded, None, at);
+            return end_refund(order, refund);
+        }
+        (_, Event::RefundFailed(event)) => {
+            let failure = Some(event.failure.clone());
+            return end_refund(order, ended(event.refund, event.amount, &event.reason, RefundStatus::Failed, failure, at));
+        }
         _ => return false,
     }
     true
@@ -179,21 +186,22 @@ fn request_refund(order: &mut Order, event: &OrderRefundRequested, at: Timestamp
     let OrderRefundRequested { refund, amount, reason, metadata } = event.clone();
     let fits = amount.currency == order.currency && order.refunds.iter().all(|known| known.id != refund);
     if fits {
-        order.refunds.push(Refund { id: refund, amount, reason, status: RefundStatus::Pending, at, metadata });
+        order.refunds.push(Refund { id: refund, amount, reason, status: RefundStatus::Pending, failure: None, at, metadata });
     }
     fits
 }
 
-fn refund(order: &mut Order, event: &OrderRefunded, at: Timestamp) -> bool {
-    let OrderRefunded { refund, amount, reason } = event.clone();
-    match order.refunds.iter_mut().find(|known| known.id == refund) {
-        Some(known) if known.status == RefundStatus::Succeeded => return false,
-        Some(known) => known.status = RefundStatus::Succeeded,
-        None if amount.currency != order.currency => return false,
-        None => {
-            let (status, metadata) = (RefundStatus::Succeeded, BTreeMap::new());
-            order.refunds.push(Refund { id: refund, amount, reason, status, at, metadata });
-        }
+fn ended(id: RefundId, amount: Money, reason: &str, status: RefundStatus, failure: Option<String>, at: Timestamp) -> Refund {
+    Refund { id, amount, reason: reason.to_owned(), status, failure, at, metadata: BTreeMap::new() }
+}
+
+/// A refund comes to its end, once; the order may not have recorded that it was asked for.
+fn end_refund(order: &mut Order, ended: Refund) -> bool {
+    match order.refunds.iter_mut().find(|known| known.id == ended.id) {
+        Some(known) if known.status != RefundStatus::Pending => return false,
+        Some(known) => (known.status, known.failure) = (ended.status, ended.failure),
+        None if ended.amount.currency != order.currency => return false,
+        None => order.refunds.push(ended),
     }
     let succeeded = order.refunds.iter().filter(|refund| refund.status == RefundStatus::Succeeded);
     let sum: Decimal = succeeded.map(|refund| refund.amount.amount).sum();

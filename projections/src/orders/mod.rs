@@ -21,7 +21,7 @@ impl Projection for Orders {
     }
 
     fn version(&self) -> i32 {
-        3 // since they are found by their buyer's normalised address
+        4 // since they are found by their buyer's normalised address (3), and refunds say why they failed
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -66,7 +66,12 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
 fn counted(event: &LogEvent) -> Option<&Event> {
     match event {
         LogEvent::Order(
-            Event::CapturedLate(_) | Event::Shipped(_) | Event::Delivered(_) | Event::RefundRequested(_) | Event::Refunded(_),
+            Event::CapturedLate(_)
+            | Event::Shipped(_)
+            | Event::Delivered(_)
+            | Event::RefundRequested(_)
+            | Event::Refunded(_)
+            | Event::RefundFailed(_),
         ) => None,
         LogEvent::Order(event) => Some(event),
         _ => None,
@@ -104,7 +109,12 @@ fn fold(open: &mut BTreeMap<Uuid, OpenOrder>, tally: &mut Tally, id: Uuid, recor
         }
         Event::Imported(imported) => import::invoice(imported, tally)?,
         Event::ReturnImported(imported) => import::returned(imported, tally)?,
-        Event::CapturedLate(_) | Event::Shipped(_) | Event::Delivered(_) | Event::RefundRequested(_) | Event::Refunded(_) => {}
+        Event::CapturedLate(_)
+        | Event::Shipped(_)
+        | Event::Delivered(_)
+        | Event::RefundRequested(_)
+        | Event::Refunded(_)
+        | Event::RefundFailed(_) => {}
     }
     Some(())
 }

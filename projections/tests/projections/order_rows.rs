@@ -96,7 +96,7 @@ async fn an_order_of_which_everything_came_back_is_returned_and_its_refunds_add_
         row["document"]["payment"],
         json!({"status": "partly_refunded", "captured": gbp("12.50"), "refunded": gbp("10.00"), "decline_code": null})
     );
-    let refunds = json!([{"id": id(30), "amount": gbp("10.00"), "reason": "too small", "status": "succeeded",
+    let refunds = json!([{"id": id(30), "amount": gbp("10.00"), "reason": "too small", "status": "succeeded", "failure": null,
         "at": "2026-03-01T12:00:05.000000Z", "metadata": {"ticket": "7"}}]);
     assert_eq!(row["document"]["refunds"], refunds);
     let back = json!({"id": id(20), "items": [{"sku": "A", "quantity": 3}], "reason": "too small", "restocked": true,
@@ -115,6 +115,26 @@ async fn a_refund_that_is_requested_is_pending() {
     let document = &row["document"];
     assert_eq!((&document["refunds"][0]["status"], &document["payment"]["status"]), (&json!("pending"), &json!("captured")));
     assert_eq!(document["payment"]["refunded"], gbp("0.00"));
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_says_why_and_no_money_went_back() {
+    let failed = |number: u32| json!({"refund": id(number), "amount": gbp("1.00"), "reason": "x", "failure": "account_closed"});
+    let requested = json!({"refund": id(30), "amount": gbp("1.00"), "reason": "x", "metadata": {}});
+    let story = [
+        ("OrderPlaced", placed()),
+        ("OrderConfirmed", confirmed("12.50")),
+        ("OrderRefundRequested", requested),
+        ("OrderRefundFailed", failed(30)),
+        ("OrderRefundFailed", failed(31)),
+    ];
+    let Some(row) = row_after(&story).await else { return };
+    let document = &row["document"];
+    for refund in document["refunds"].as_array().unwrap() {
+        assert_eq!((&refund["status"], &refund["failure"]), (&json!("failed"), &json!("account_closed")));
+    }
+    assert_eq!(document["refunds"].as_array().unwrap().len(), 2);
+    assert_eq!((&document["payment"]["refunded"], &document["payment"]["status"]), (&gbp("0.00"), &json!("captured")));
 }
 
 #[tokio::test]

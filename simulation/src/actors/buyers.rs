@@ -1,6 +1,9 @@
 //! Buyers: they fill a cart, check it out, perhaps change their mind, and ask again where no answer comes.
 
+use command_api::pricing;
+use domain::{product::Product, stock::Stock};
 use event_schemas::{
+    StreamId, Timestamp,
     events::order::ItemQuantity,
     ids::{CartId, OrderId},
 };
@@ -10,18 +13,18 @@ use super::{
     requests::{Request, Shop, ask},
     staff,
 };
-use crate::scheduler::Sim;
+use crate::scheduler::{Sim, Slot};
 
 /// The tokens of `API.md`, the good one more often.
-const TOKENS: [&str; 9] = ["tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down"];
+const TOKENS: [&str; 10] =
+    ["tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down", "tok_no_refund"];
 
 /// One buyer's visit.
 pub(crate) async fn visit(sim: &Sim) {
     let begins_at = {
         let mut world = sim.world();
-        let opens_until = world.shape.opens_until;
-        let now = world.now;
-        world.rng.i64(now..opens_until)
+        let (now, until) = (world.now, world.shape.buyers_until);
+        world.rng.i64(now..until)
     };
     sim.until(begins_at).await;
     let items = some_items(sim);
@@ -58,6 +61,67 @@ pub(crate) async fn visit(sim: &Sim) {
         ask(sim, Request::Cancel(order)).await;
     }
     staff::follow(sim, order).await;
+}
+
+/// At the end, when nothing goes wrong any more and nobody holds anything, two buyers want all that is free, at once and in opposite order,
+/// and one of them gets it. Servers of the version before refuse both: there they come one after the other.
+pub(crate) async fn come_late(sim: &Sim) {
+    let begins_at = {
+        let world = sim.world();
+        // Whoever is away from the last moment of the day on is back by then, and has done what there was to do.
+        world.shape.settles_at.max(world.shape.opens_until + world.shape.longest_hold() + 300_000_000) + 600_000_000
+    };
+    sim.until(begins_at).await;
+    let items = free_items(sim);
+    if items.is_empty() {
+        return;
+    }
+    let reversed: Vec<ItemQuantity> = items.iter().rev().cloned().collect();
+    let at_once = sim.world().servers.iter().all(|server| !server.is_older);
+    let (slot, actor) = (Slot::new(), sim.clone());
+    let told = slot.clone();
+    let first = async move {
+        let order = buy_all(&actor, items, "first@shop.example").await;
+        told.answer(&actor, order);
+    };
+    sim.spawn("latecomer", first);
+    let mut orders = Vec::new();
+    if !at_once {
+        orders.extend(slot.wait(sim, i64::MAX).await.flatten());
+    }
+    orders.extend(buy_all(sim, reversed, "second@shop.example").await);
+    if at_once {
+        orders.extend(slot.wait(sim, i64::MAX).await.flatten());
+    }
+    sim.world().audit.note_last(orders);
+}
+
+/// All units that anybody may buy at the ordinary price.
+fn free_items(sim: &Sim) -> Vec<ItemQuantity> {
+    let mut world = sim.world();
+    let now = Timestamp::from_micros(world.now);
+    let mut items = Vec::new();
+    for sku in world.skus.clone() {
+        let (product, stock) = (StreamId::product(&sku), StreamId::stock(&sku));
+        world.refresh::<Product>(0, &product);
+        world.refresh::<Stock>(0, &stock);
+        let is_sold = world
+            .cached::<Product>(0, &product)
+            .is_some_and(|product| pricing::listed(product.state()).is_some_and(|offer| offer.price_in(Shop::currency()).is_some()));
+        let available = world.cached::<Stock>(0, &stock).map_or(0, |stock| stock.state().available(now));
+        if let (true, Ok(quantity @ 1..)) = (is_sold, u32::try_from(available)) {
+            items.push(ItemQuantity { sku, quantity });
+        }
+    }
+    items
+}
+
+async fn buy_all(sim: &Sim, items: Vec<ItemQuantity>, email: &str) -> Option<OrderId> {
+    let cart = ask(sim, Request::CreateCart(items)).await.map(CartId)?;
+    let wanted = Wanted { cart, email: email.into(), token: "tok_ok", expected_total: None };
+    let order = ask(sim, Request::CheckOut(wanted)).await.map(OrderId)?;
+    sim.world().audit.acknowledge(order);
+    Some(order)
 }
 
 fn some_items(sim: &Sim) -> Vec<ItemQuantity> {

@@ -91,6 +91,11 @@ fn lose(sim: &Sim, server: ServerId, role: Role, has_crashed: bool) {
 /// Some server that works takes a role.
 pub(crate) async fn take_over(sim: &Sim, role: Role) {
     loop {
+        if is_away(sim, role) {
+            let away_until = sim.world().kept.away_until[role as usize];
+            sim.until(away_until).await;
+            continue;
+        }
         let chosen = {
             let mut world = sim.world();
             let now = world.now;
@@ -126,10 +131,42 @@ pub(crate) async fn take_over(sim: &Sim, role: Role) {
     }
 }
 
+/// Perhaps nobody has a role for longer than any payment may take and any reservation holds: whoever had it is replaced, by nobody as yet.
+pub(crate) async fn be_absent(sim: &Sim, role: Role) {
+    let begins_at = {
+        let mut world = sim.world();
+        let (now, until, likely) = (world.now, world.shape.opens_until, world.shape.absences);
+        if world.rng.u32(0..100) >= likely {
+            return;
+        }
+        world.rng.i64(now..until)
+    };
+    sim.until(begins_at).await;
+    let returns_at = {
+        let mut world = sim.world();
+        let (now, longest_hold) = (world.now, world.shape.longest_hold());
+        let returns_at = now + longest_hold + world.rng.i64(0..300_000_000);
+        world.kept.away_until[role as usize] = returns_at;
+        world.kept.leases[role as usize].fence += 1;
+        world.see(Sight::Absence);
+        world.trace.note(now, || format!("nobody has {role:?} until {returns_at}"));
+        returns_at
+    };
+    sim.until(returns_at).await;
+    take_over(sim, role).await;
+}
+
+fn is_away(sim: &Sim, role: Role) -> bool {
+    let world = sim.world();
+    world.kept.away_until[role as usize] > world.now
+}
+
 /// Whether a runner goes on: it may notice late that another one has its role.
 pub(crate) fn is_in_charge(sim: &Sim, role: Role, fence: u64) -> bool {
     let mut world = sim.world();
-    let notices = world.shape.notices;
+    // Where a fence is ignored on purpose, roles change hands often and whoever has lost one goes on for long, or it would take too many runs to
+    // see what that does.
+    let notices = if world.is_mutated(Mutation::FenceIgnored) { 1 } else { world.shape.notices };
     world.kept.stands(role, fence) || (world.is_chaos() && world.rng.u32(0..100) >= notices)
 }
 
@@ -151,7 +188,8 @@ pub(crate) async fn preside(sim: &Sim) {
     loop {
         let (rate, length) = {
             let mut world = sim.world();
-            (world.shape.takeovers, world.rng.i64(1_000_000..30_000_000))
+            let most = if world.is_mutated(Mutation::FenceIgnored) { 3_000_000 } else { 30_000_000 };
+            (world.shape.takeovers, world.rng.i64(1_000_000..most))
         };
         sim.sleep(length).await;
         if !sim.world().is_chaos() {
@@ -159,7 +197,7 @@ pub(crate) async fn preside(sim: &Sim) {
         }
         for role in Role::ALL {
             let strikes = sim.world().strikes(rate * 40);
-            if strikes {
+            if strikes && !is_away(sim, role) {
                 take_over(sim, role).await;
             }
         }

@@ -75,7 +75,7 @@ impl Worker {
             }
             if self.done.borrow().is_empty() {
                 let offset = self.sim.world().servers.get(self.server).map_or(0, |server| server.clock_offset);
-                let next = self.open.next_due(|order| self.busy.contains_key(order)).map(|at| at.micros() - offset);
+                let next = self.open.next_due().map(|at| at.micros() - offset);
                 self.sim.park(next).await;
             }
         }
@@ -112,8 +112,7 @@ impl Worker {
 
     /// Commits how far everything is settled or known to be open; whether there was something to write.
     async fn write_down(&mut self) -> Result<bool, Error> {
-        let busy: Vec<OrderId> = self.busy.keys().copied().collect();
-        let Some(writing) = self.open.writing(&busy, self.position) else { return Ok(false) };
+        let Some(writing) = self.open.writing(self.position) else { return Ok(false) };
         self.sim.hop().await;
         {
             let mut world = self.sim.world();
@@ -138,6 +137,7 @@ impl Worker {
             return;
         }
         self.busy.insert(order, None);
+        self.open.begin(order);
         let (sim, server, done, worker) = (self.sim.clone(), self.server, self.done.clone(), self.sim.current_task());
         self.sim.spawn_here("payment", async move {
             let next = settle(&sim, server, order, version).await;
@@ -177,14 +177,15 @@ async fn settle(sim: &Sim, server: ServerId, order: OrderId, version: i64) -> Re
     let state = sim.at_least::<Payment, _>(server, &stream, version, Clone::clone).await.unwrap_or_default();
     let Some(charge) = state.charge() else { return Ok(Next::Nothing) };
     let now = sim.world().clock(server);
-    for question in question::questions(&state, now) {
+    let (questions, mut next) = question::questions(&state, now);
+    for question in questions {
         let answer = ask(sim, &question).await;
-        let later = |attempt| {
+        let later = |attempt, most| {
             let mut world = sim.world();
             let random = world.rng.u32(..);
-            question::later(world.clock(server), attempt, random)
+            question::later(world.clock(server), attempt, most, random)
         };
-        let (command, next) = question::follow(charge, &question, answer, later);
+        let (command, again) = question::follow(charge, &question, answer, later);
         if let Some(command) = command {
             let context = sim.context(server, "worker:payment");
             if let Err(command_api::handler::Failure::Store(failure)) =
@@ -193,11 +194,9 @@ async fn settle(sim: &Sim, server: ServerId, order: OrderId, version: i64) -> Re
                 return Err(failure.0);
             }
         }
-        if next != Next::Nothing {
-            return Ok(next);
-        }
+        next = next.or(again);
     }
-    Ok(Next::Nothing)
+    Ok(next)
 }
 
 /// Asks the gateway, over a network that does to questions and answers what networks do.
@@ -256,7 +255,7 @@ fn at_the_gateway(sim: &Sim, question: &Question) -> Answer {
     let answer = match question {
         Question::Charge(request) => Answer::Charge(world.gateway.charge(request, &mut world.counts)),
         Question::Void(request) => Answer::Void(Ok(world.gateway.void(request, &mut world.counts))),
-        Question::Refund(request, _) => Answer::Refund(Ok(world.gateway.refund(request, &mut world.counts))),
+        Question::Refund(request, ..) => Answer::Refund(Ok(world.gateway.refund(request, &mut world.counts))),
     };
     world.trace.note(world.now, || format!("gateway: {question:?} -> {answer:?}"));
     answer

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     rc::Rc,
     sync::Arc,
 };
@@ -10,14 +10,17 @@ use std::{
 use command_api::{
     handler::Failure,
     process::{
-        CATEGORIES, Changes, Known, Reaction, Reminder, fulfilment, order_of,
+        CATEGORIES, Changes, Known, LeftStock, Manager, Reaction, Reminder,
+        horizon::Horizon,
+        order_of,
         plan::{self, Shown},
-        react, react_when_due,
+        react, react_to_loss, react_when_due,
     },
 };
 use domain::{flash_sale::FlashSale, order::Order, payment::Payment, stock, stock::Stock};
 use event_schemas::{
-    Recorded, StreamId, Timestamp,
+    Event, Recorded, StreamId, Timestamp,
+    events::stock::Event as StockEvent,
     ids::{OrderId, Sku},
 };
 use event_store::Error;
@@ -44,7 +47,7 @@ pub(crate) async fn run(sim: &Sim, server: ServerId, fence: u64) {
             }
             (world.kept.position(ROLE), world.kept.reminders.iter().map(|(reminder, at)| (reminder.clone(), *at)).collect())
         };
-        let mut runner = Runner { sim: sim.clone(), server, fence, position, written: position, set };
+        let mut runner = Runner { sim: sim.clone(), server, fence, position, written: position, set, waiting: None };
         if runner.work().await.is_ok() {
             return;
         }
@@ -63,16 +66,25 @@ struct Runner {
     written: i64,
     /// The reminders that are set, so that what changes nothing is not written.
     set: HashMap<Reminder, Timestamp>,
+    /// What must be seen before the reminders that were found due may be seen to.
+    waiting: Option<(Horizon, AsOf)>,
+}
+
+/// The time of a server at which something is due, and how far the log reached then.
+#[derive(Clone, Copy)]
+struct AsOf {
+    now: Timestamp,
+    head: i64,
 }
 
 impl Runner {
     async fn work(&mut self) -> Result<(), Error> {
         while is_in_charge(&self.sim, ROLE, self.fence) {
             let (batch, up_to) = self.batch();
-            let (now, due) = self.due();
+            let due = self.due();
             let reminders_first = self.sim.world().rng.bool();
-            if !due.is_empty() && (reminders_first || up_to == self.position) {
-                self.see_to(now, due).await?;
+            if let Some((as_of, due)) = due.filter(|_| reminders_first || up_to == self.position) {
+                self.see_to(as_of, due).await?;
             } else if up_to > self.position {
                 self.take(batch, up_to).await?;
             } else {
@@ -96,10 +108,26 @@ impl Runner {
         (next.into_iter().filter(|recorded| CATEGORIES.contains(&recorded.stream.category())).collect(), up_to)
     }
 
-    fn due(&self) -> (Timestamp, Vec<Reminder>) {
+    /// What may be seen to: reminders of a time up to which the log was seen.
+    fn due(&mut self) -> Option<(AsOf, Vec<Reminder>)> {
         let world = self.sim.world();
-        let now = world.clock(self.server);
-        (now, world.kept.reminders.iter().filter(|(_, at)| **at <= now).map(|(reminder, _)| reminder.clone()).collect())
+        let due = |at: Timestamp| world.kept.reminders.iter().filter(move |(_, due)| **due <= at).map(|(reminder, _)| reminder.clone());
+        let newest = AsOf { now: world.clock(self.server), head: world.log.head() };
+        if world.is_mutated(Mutation::ExpiredUnseen) {
+            let due: Vec<Reminder> = due(newest.now).collect();
+            return (!due.is_empty()).then_some((newest, due));
+        }
+        let (mut horizon, as_of) = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None if due(newest.now).next().is_some() => (Horizon::new(newest.now, newest.head), newest),
+            None => return None,
+        };
+        if horizon.seen(self.position, newest.head).is_none() {
+            self.waiting = Some((horizon, as_of));
+            return None;
+        }
+        let due: Vec<Reminder> = due(as_of.now).collect();
+        (!due.is_empty()).then_some((as_of, due))
     }
 
     async fn take(&mut self, batch: Vec<Arc<Recorded>>, up_to: i64) -> Result<(), Error> {
@@ -157,13 +185,13 @@ impl Runner {
         Ok(())
     }
 
-    async fn see_to(&mut self, now: Timestamp, due: Vec<Reminder>) -> Result<(), Error> {
+    async fn see_to(&mut self, as_of: AsOf, due: Vec<Reminder>) -> Result<(), Error> {
         self.sim.world().see(Sight::Reminded);
         let changes = side_by_side(&self.sim, due.clone().into_iter(), {
             let (sim, server) = (self.sim.clone(), self.server);
             move |reminder| {
                 let sim = sim.clone();
-                async move { see_to(&sim, server, &reminder, now).await }
+                async move { see_to(&sim, server, &reminder, as_of).await }
             }
         })
         .await?;
@@ -173,7 +201,7 @@ impl Runner {
             if !may_write(&mut world, ROLE, self.fence) {
                 return Err(Error::Conflict); // another server has taken over
             }
-            world.kept.done(now, &due);
+            world.kept.done(as_of.now, &due);
             world.kept.change(&changes);
         }
         self.sim.wake_watchers();
@@ -223,22 +251,27 @@ where
 }
 
 /// Does all that is to be done about one reminder that is due.
-async fn see_to(sim: &Sim, server: ServerId, reminder: &Reminder, now: Timestamp) -> Result<Changes, Error> {
+async fn see_to(sim: &Sim, server: ServerId, reminder: &Reminder, as_of: AsOf) -> Result<Changes, Error> {
     let mut changes = Changes::default();
-    let of = |actor| Context { now, ..sim.context(server, actor) };
-    if let Some((first, actor)) = plan::comes_first(reminder) {
-        issue(sim, server, first, &of(actor)).await?;
+    let of = |manager: Manager| {
+        let context = Context { now: as_of.now, ..sim.context(server, manager.actor()) };
+        sim.world().audit.due(context.metadata.command_id, as_of.head);
+        context
+    };
+    if let Some(first) = plan::comes_first(reminder) {
+        let context = of(first.by);
+        issue(sim, server, first.reaction, &context).await?;
     }
-    let reactions = match reminder {
+    let wanted = match reminder {
         Reminder::Reservations(sku) => {
             let look = |state: &stock::State| react_when_due(reminder, state);
             sim.current::<Stock, _>(server, &StreamId::stock(sku), look).await.unwrap_or_default()
         }
         _ => react_when_due(reminder, &stock::State::Nothing),
     };
-    for command in plan::commands(reactions, &mut changes) {
-        let context = of(plan::actor(&command));
-        issue(sim, server, command, &context).await?;
+    for command in plan::commands(wanted, &mut changes) {
+        let context = of(command.by);
+        issue(sim, server, command.reaction, &context).await?;
     }
     Ok(changes)
 }
@@ -268,7 +301,7 @@ pub(crate) async fn let_units_go(sim: &Sim, server: ServerId, order: OrderId) ->
 async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Changes) -> Result<(), Error> {
     let now = sim.world().clock(server);
     let left_stock = left_stock(sim, server, event).await;
-    let reactions = match Shown::with(event) {
+    let wanted = match Shown::with(event) {
         Shown::Order(_) => {
             let look = |state: &_| react(Known::of_order(state, &left_stock), event, now);
             sim.at_least::<Order, _>(server, &event.stream, event.version, look).await
@@ -279,27 +312,27 @@ async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Cha
         }
         Shown::Nothing => Some(react(Known::of_nothing(&left_stock), event, now)),
     };
-    let mut commands = plan::commands(reactions.unwrap_or_default(), changes);
+    let mut commands = plan::commands(wanted.unwrap_or_default(), changes);
     // They are under way together: in any order.
     sim.world().rng.shuffle(&mut commands);
     let mut lost: Vec<Sku> = Vec::new();
     for command in commands {
         let context = Context { now, metadata: plan::metadata(event, &command), may_repeat: true };
-        lost.extend(issue(sim, server, command, &context).await?);
+        lost.extend(issue(sim, server, command.reaction, &context).await?);
     }
     if let (false, Some(order)) = (lost.is_empty(), order_of(event)) {
         sim.world().see(Sight::ExpiryWon);
-        for reaction in fulfilment::when_stock_is_lost(order, lost) {
-            let context = Context { now, metadata: plan::metadata(event, &reaction), may_repeat: true };
-            issue(sim, server, reaction, &context).await?;
+        for command in react_to_loss(order, lost) {
+            let context = Context { now, metadata: plan::metadata(event, &command), may_repeat: true };
+            issue(sim, server, command.reaction, &context).await?;
         }
     }
     Ok(())
 }
 
-/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: their commands are in the log.
-async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> HashSet<Sku> {
-    let mut left = HashSet::new();
+/// What has left stock, where `event` cancels an order that had been confirmed: its commands are in the log.
+async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> LeftStock {
+    let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {
         return left;
     }
@@ -310,8 +343,10 @@ async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> HashSet<Sk
         let commands = sim.at_least::<Order, _>(server, &event.stream, event.version, look).await.unwrap_or_default();
         for (sku, command) in commands {
             sim.hop().await;
-            if sim.world().log.position_of(command).is_some() {
-                left.insert(sku);
+            let world = sim.world();
+            let stored = world.log.position_of(command).and_then(|position| world.log.after(position - 1).first());
+            if let Some(Event::Stock(StockEvent::Committed(committed))) = stored.map(|stored| &stored.event) {
+                left.insert(sku, committed.sale);
             }
         }
     }

@@ -1,16 +1,19 @@
 //! Staff: they receive and count units, announce flash sales and call them off, change prices, and see orders through.
 
-use domain::Aggregate;
-use domain::order::{self, Order};
+use domain::{
+    Aggregate,
+    order::{self, Order},
+    stock::{self, Stock},
+};
 use event_schemas::{
-    StreamId, Timestamp,
-    events::order::ItemQuantity,
-    ids::{FlashSaleId, OrderId, ShipmentId},
+    Event, StreamId, Timestamp,
+    events::{order::ItemQuantity, stock::Event as StockEvent},
+    ids::{FlashSaleId, OrderId, ShipmentId, Sku},
     resource::OrderStatus,
 };
 
 use super::requests::{NewSale, Request, Shop, ask};
-use crate::scheduler::Sim;
+use crate::{scheduler::Sim, world::World};
 
 /// Waits for some part of the time that the shop is open.
 async fn some_time(sim: &Sim) {
@@ -33,12 +36,45 @@ pub(crate) async fn count(sim: &Sim) {
             let sku = world.skus[sku].clone();
             match world.rng.u32(0..6) {
                 0 | 1 => Request::Receive(sku, world.rng.u32(1..=8)),
+                2 if world.rng.bool() => Request::Adjust(sku.clone(), -free(&world, &sku)),
                 2 | 3 => Request::Adjust(sku, [-4, -3, -2, -1, 1, 2][world.rng.usize(0..6)]),
                 4 => Request::Reprice(sku, Shop::pence(world.rng.i64(1..=3) * 250)),
                 _ => Request::Archive(sku, world.rng.bool()),
             }
         };
         ask(sim, request).await;
+    }
+}
+
+/// What nobody holds of a SKU: some count that all of it is gone.
+fn free(world: &World, sku: &Sku) -> i64 {
+    let stream = StreamId::stock(sku);
+    let events = world.log.tail(&stream, 0);
+    let own = events.filter_map(|recorded| Stock::own(&recorded.event).map(|event| (event, recorded.recorded_at)));
+    let state = own.fold(stock::State::default(), |state, (event, at)| Stock::evolve(state, event, at));
+    state.on_hand() - state.reserved_units()
+}
+
+/// In a rush, units are gone as soon as their reservation has run out.
+pub(crate) async fn clear_away(sim: &Sim) {
+    let mut position = 0;
+    while sim.world().shape.is_rush {
+        let expired: Vec<Sku> = {
+            let world = sim.world();
+            let events = world.log.after(position).iter();
+            let expired = events.filter(|recorded| matches!(&recorded.event, Event::Stock(StockEvent::Expired(_))));
+            expired.filter_map(|recorded| recorded.stream.key().parse().ok()).collect()
+        };
+        position = sim.world().log.head();
+        for sku in expired {
+            let gone = free(&sim.world(), &sku);
+            if gone > 0 && sim.world().is_chaos() {
+                ask(sim, Request::Adjust(sku, -gone)).await;
+            }
+        }
+        if sim.world().log.head() == position {
+            sim.park(None).await;
+        }
     }
 }
 

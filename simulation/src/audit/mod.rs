@@ -1,5 +1,6 @@
 //! Checks what must hold, from the log alone: by books of its own, not by the aggregates.
 
+mod fulfilment;
 mod money;
 mod orders;
 mod stock;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use event_schemas::{
     Event, Recorded, StreamId,
     events::{cart::Event as CartEvent, flash_sale::Event as SaleEvent},
-    ids::{FlashSaleId, OrderId, Sku},
+    ids::{CommandId, FlashSaleId, OrderId, Sku},
 };
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ use crate::{
     verdict::{Invariant, Violation},
     world::{Role, World},
 };
+use fulfilment::Promises;
 use money::Payment;
 use orders::Order;
 use stock::Stock;
@@ -41,13 +43,26 @@ pub(crate) struct Audit {
     carts: BTreeMap<StreamId, OrderId>,
     /// Whether each flash sale is over.
     sales: BTreeMap<FlashSaleId, bool>,
+    promises: Promises,
     /// Orders that their buyers were told of.
     acknowledged: Vec<OrderId>,
+    /// The orders of those who wanted all that was free in the end, where there was something.
+    last: Option<Vec<OrderId>>,
 }
 
 impl Audit {
+    /// A command ends what is due at a time at which the log reached to `head`.
+    pub fn due(&mut self, command: CommandId, head: i64) {
+        self.promises.due(command, head);
+    }
+
     /// Takes an event into the books.
     pub fn take(&mut self, recorded: &Recorded, counts: &mut Counts) -> Checked {
+        self.book(recorded, counts)?;
+        self.promises.take(recorded, &self.orders, &self.stock, counts)
+    }
+
+    fn book(&mut self, recorded: &Recorded, counts: &mut Counts) -> Checked {
         self.position += 1;
         let version = self.versions.entry(recorded.stream.clone()).or_default();
         *version += 1;
@@ -90,6 +105,11 @@ impl Audit {
         self.acknowledged.push(order);
     }
 
+    /// Some wanted all that was free, each all of it, and these are the orders that came of it.
+    pub fn note_last(&mut self, orders: Vec<OrderId>) {
+        self.last = Some(orders);
+    }
+
     /// What must hold after everything that is committed as a whole.
     pub fn after_unit(&self) -> Checked {
         self.stock.iter().try_for_each(|(sku, stock)| stock.check(sku))
@@ -117,8 +137,20 @@ impl Audit {
         if let Some(order) = self.acknowledged.iter().find(|order| !self.orders.get(order).is_some_and(Order::was_placed)) {
             return broken(Invariant::OrderFinal, format!("a buyer was told of order {order}, which was never placed"));
         }
+        self.check_last()?;
         money::compare(&self.payments, &world.gateway)?;
         consumers(world)
+    }
+}
+
+impl Audit {
+    /// Whoever wants the last units gets them, one of those who do.
+    fn check_last(&self) -> Checked {
+        let Some(orders) = &self.last else { return Ok(()) };
+        match orders.iter().filter(|order| self.orders.get(order).is_some_and(Order::is_confirmed)).count() {
+            1 => Ok(()),
+            sold => broken(Invariant::FreeIsSold, format!("of two who wanted all that was free, {sold} got it; orders {orders:?}")),
+        }
     }
 }
 

@@ -27,7 +27,14 @@ pub(super) struct Payment {
 
 struct Refund {
     amount: Money,
-    is_done: bool,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Pending,
+    Succeeded,
+    Failed,
 }
 
 impl Payment {
@@ -45,25 +52,41 @@ impl Payment {
             }
             Event::Declined(_) | Event::Cancelled(_) => self.is_pending = false,
             Event::RefundRequested(event) => {
-                self.refunds.insert(event.refund, Refund { amount: event.amount, is_done: false });
+                self.refunds.insert(event.refund, Refund { amount: event.amount, outcome: Outcome::Pending });
                 if self.refunded() > self.captured.map_or(Decimal::ZERO, |captured| captured.amount) {
                     return broken(Invariant::Money, format!("refund {} is of more than was captured", event.refund));
                 }
             }
             Event::Refunded(event) => {
                 counts.see(Sight::Refunded);
-                match self.refunds.get_mut(&event.refund) {
-                    Some(refund) if !refund.is_done && refund.amount == event.amount => refund.is_done = true,
-                    _ => return broken(Invariant::Money, format!("refund {} was not asked for, or twice", event.refund)),
-                }
+                return self.end_refund(event.refund, event.amount, Outcome::Succeeded);
             }
-            Event::AttemptFailed(_) => {}
+            Event::RefundFailed(event) => {
+                counts.see(Sight::RefundFailed);
+                return self.end_refund(event.refund, event.amount, Outcome::Failed);
+            }
+            Event::AttemptFailed(_) | Event::RefundAttemptFailed(_) => {}
         }
         Ok(())
     }
 
+    fn end_refund(&mut self, id: RefundId, amount: Money, outcome: Outcome) -> Checked {
+        match self.refunds.get_mut(&id) {
+            Some(refund) if refund.outcome == Outcome::Pending && refund.amount == amount => {
+                refund.outcome = outcome;
+                Ok(())
+            }
+            _ => broken(Invariant::Money, format!("refund {id} was not asked for, or comes to two ends")),
+        }
+    }
+
+    /// What goes back, or went.
     fn refunded(&self) -> Decimal {
-        self.refunds.values().map(|refund| refund.amount.amount).sum()
+        self.refunds.values().filter(|refund| refund.outcome != Outcome::Failed).map(|refund| refund.amount.amount).sum()
+    }
+
+    fn has_failed_refund(&self) -> bool {
+        self.refunds.values().any(|refund| refund.outcome == Outcome::Failed)
     }
 }
 
@@ -82,17 +105,26 @@ pub(super) fn finish(id: OrderId, order: &Order, payment: Option<&Payment>) -> C
         let detail = format!("order {id} knows of {:?} captured, its payment of {:?}", order.captured, payment.captured);
         return broken(Invariant::Money, detail);
     }
-    if let Some((refund, _)) = payment.refunds.iter().find(|(_, refund)| !refund.is_done) {
+    if let Some((refund, _)) = payment.refunds.iter().find(|(_, refund)| refund.outcome == Outcome::Pending) {
         return broken(Invariant::Money, format!("refund {refund} of order {id} was never made"));
     }
     let told: Vec<_> = order.refunded.iter().map(|(refund, amount)| (*refund, amount.amount)).collect();
-    let made: Vec<_> = payment.refunds.iter().map(|(id, refund)| (*id, refund.amount.amount)).collect();
+    let made = payment.refunds.iter().filter(|(_, refund)| refund.outcome == Outcome::Succeeded);
+    let made: Vec<_> = made.map(|(id, refund)| (*id, refund.amount.amount)).collect();
     if told != made {
         return broken(Invariant::Money, format!("order {id} tells of refunds {told:?}, its payment of {made:?}"));
     }
     let captured = payment.captured.map_or(Decimal::ZERO, |captured| captured.amount);
     let kept = captured - payment.refunded();
-    if kept < Decimal::ZERO || (order.is_cancelled() && kept != Decimal::ZERO) {
+    let failed: Vec<_> = payment.refunds.iter().filter(|(_, refund)| refund.outcome == Outcome::Failed).map(|(id, _)| *id).collect();
+    if !failed.iter().eq(&order.failed_refunds) {
+        return broken(
+            Invariant::Money,
+            format!("order {id} tells of failed refunds {:?}, its payment of {failed:?}", order.failed_refunds),
+        );
+    }
+    let may_keep = !order.is_cancelled() || payment.has_failed_refund();
+    if kept < Decimal::ZERO || (!may_keep && kept != Decimal::ZERO) {
         return broken(Invariant::Money, format!("order {id} keeps {kept} of {captured}"));
     }
     if order.is_confirmed() && Some(captured) != order.total.map(|total| total.amount) {
@@ -119,7 +151,8 @@ pub(super) fn compare(payments: &BTreeMap<OrderId, Payment>, gateway: &Gateway) 
         }
         for (id, refund) in &payment.refunds {
             let sent = refunds.remove(&id.uuid()).filter(|sent| sent.charge == key).map(|sent| sent.amount.amount);
-            if sent != Some(refund.amount.amount) {
+            let expected = (refund.outcome == Outcome::Succeeded).then_some(refund.amount.amount);
+            if sent != expected {
                 let detail = format!("the gateway sent {sent:?} back for order {order}, the log says {}", refund.amount);
                 return broken(Invariant::GatewayAgrees, detail);
             }

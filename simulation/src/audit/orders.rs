@@ -1,6 +1,6 @@
 //! The book of an order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event_schemas::{
     Money,
@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub captured: Option<Money>,
     /// What went back, as the order tells.
     pub refunded: BTreeMap<RefundId, Money>,
+    /// What could not go back, as the order tells.
+    pub failed_refunds: BTreeSet<RefundId>,
 }
 
 impl Order {
@@ -47,6 +49,11 @@ impl Order {
 
     pub fn is_cancelled(&self) -> bool {
         self.stage == Stage::Cancelled
+    }
+
+    /// How many units of a SKU were bought.
+    pub fn quantity(&self, sku: &Sku) -> i64 {
+        self.lines.get(sku).copied().unwrap_or(0)
     }
 
     pub fn is_confirmed(&self) -> bool {
@@ -115,6 +122,11 @@ impl Order {
             Event::Refunded(event) => {
                 if self.refunded.insert(event.refund, event.amount).is_some() {
                     return broken(Invariant::Money, format!("refund {} is told twice", event.refund));
+                }
+            }
+            Event::RefundFailed(event) => {
+                if !self.failed_refunds.insert(event.refund) {
+                    return broken(Invariant::Money, format!("the failure of refund {} is told twice", event.refund));
                 }
             }
             Event::RefundRequested(_) | Event::Imported(_) | Event::ReturnImported(_) => {}

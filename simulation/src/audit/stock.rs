@@ -51,6 +51,13 @@ impl Stock {
         self.received + self.adjusted - self.committed + self.returned
     }
 
+    /// Units that are neither held nor set aside.
+    pub fn free(&self) -> i64 {
+        let held: i64 = self.held.values().map(|hold| hold.quantity).sum();
+        let set_aside: i64 = self.sales.values().map(|sale| sale.left).sum();
+        self.on_hand() - held - set_aside
+    }
+
     pub fn moved(&self, order: OrderId) -> Moved {
         self.moved.get(&order).copied().unwrap_or_default()
     }

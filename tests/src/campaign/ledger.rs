@@ -29,6 +29,8 @@ pub struct Ledger {
     pub suspects: Vec<(String, i64)>,
 }
 
+/// So many free units besides those wanted that these were free a moment before, too.
+const ENOUGH: i64 = 1_000;
 /// What becomes of an order, each at most once.
 const STEPS: [&str; 4] = ["OrderPlaced", "OrderConfirmed", "OrderCancelled", "OrderRejected"];
 
@@ -87,12 +89,34 @@ impl Ledger {
         let Some((category, id)) = stream.split_once('-') else { return };
         let wrong = match category {
             "stock" => self.stocks.entry(id.to_owned()).or_default().apply(&event_type, &data),
-            "order" => self.orders.entry(id.to_owned()).or_default().apply(&event_type, &data),
+            "order" => {
+                let unkept = if event_type == "OrderCancelled" { self.unkept(id, &data["cause"]) } else { None };
+                unkept.or(self.orders.entry(id.to_owned()).or_default().apply(&event_type, &data))
+            }
             "payment" => self.payments.entry(id.to_owned()).or_default().apply(&event_type, &data),
             _ => None,
         };
         self.suspects.extend(wrong.as_ref().map(|_| (stream.clone(), position)));
         self.wrong.extend(wrong.map(|wrong| format!("position {position}, version {version} of {stream}, {event_type}: {wrong}")));
+    }
+
+    /// An order is cancelled for a cause: why that may not be, where it was paid.
+    fn unkept(&self, id: &str, cause: &Value) -> Option<String> {
+        let is_paid = self.payments.get(id).is_some_and(|payment| payment.captured.is_some());
+        match cause["kind"].as_str()? {
+            "payment_expired" | "payment_declined" if is_paid => Some("it was paid".to_owned()),
+            "stock_lost" => {
+                let wanted = |sku: &Value| {
+                    let lines = &self.orders.get(id)?.lines;
+                    lines.iter().find(|(line, _)| Some(line.as_str()) == sku.as_str()).map(|(sku, quantity)| (sku.clone(), *quantity))
+                };
+                let lost = cause["skus"].as_array()?.iter().filter_map(wanted);
+                let free = |sku: &str| self.stocks.get(sku).map_or(0, Stock::free);
+                let there = lost.into_iter().find(|(sku, quantity)| free(sku) >= quantity + ENOUGH)?;
+                Some(format!("it was paid, and there was plenty of {there:?}"))
+            }
+            _ => None,
+        }
     }
 
     /// What was acknowledged and is not in the log, or more than once.
@@ -205,6 +229,7 @@ impl Payment {
             }
             "PaymentDeclined" | "PaymentCancelled" => self.is_over = true,
             "PaymentRefundRequested" => self.refunds_under_way += 1,
+            "PaymentRefundFailed" => self.refunds_under_way -= 1,
             "PaymentRefunded" => {
                 self.refunds_under_way -= 1;
                 self.refunded += amount(&data["amount"]);

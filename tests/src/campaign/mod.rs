@@ -1,5 +1,5 @@
 //! A campaign against real processes and a real Postgres, under load: rounds in which servers are killed and frozen, Postgres is restarted
-//! and its disk filled, connections are cut in the middle of a commit, and servers fight for one stream.
+//! and its disk filled, roles are away past every deadline, connections are cut in the middle of a commit, and servers fight for one stream.
 //!
 //! Rounds are gathered in seasons: a season has a Postgres of its own, and at its end everything settles and is looked at. What a round does
 //! follows from its seed (not how the threads of seven processes take turns). `MERX_CAMPAIGN_ROUNDS` and `MERX_CAMPAIGN_SEED` say how many
@@ -54,8 +54,8 @@ use crate::{
 
 const ROUNDS: u64 = 20;
 const FIRST_SEED: u64 = 1;
-/// Over Kafka, so that within one campaign each of four troubles comes twice.
-const KAFKA_ROUNDS: u64 = 8;
+/// Over Kafka, so that within one campaign each of five troubles comes twice.
+const KAFKA_ROUNDS: u64 = 10;
 /// What its processes do: the first two answer clients.
 const KAFKA_ROLES: [&str; 10] = [
     "command-api,query-api",
@@ -69,6 +69,8 @@ const KAFKA_ROLES: [&str; 10] = [
     "payment-worker",
     "process-manager",
 ];
+/// Those of them that nobody has while it is absent.
+const WORKING_ROLES: [&str; 4] = ["process-manager", "payment-worker", "publisher", "projector"];
 const TOPIC_PREFIX: &str = "shop";
 const PARTITIONS: &str = "4";
 const SEASON_ROUNDS: u64 = 10;

@@ -116,6 +116,11 @@ impl Stock {
         }
     }
 
+    /// Units that are neither held nor set aside.
+    pub fn free(&self) -> i64 {
+        self.on_hand - self.reserved - self.sales.values().map(Sale::set_aside).sum::<i64>()
+    }
+
     fn wrong(&self) -> Option<String> {
         let set_aside: i64 = self.sales.values().map(Sale::set_aside).sum();
         if self.reserved < 0 || self.on_hand < self.reserved + set_aside {

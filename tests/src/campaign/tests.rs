@@ -154,6 +154,21 @@ fn what_happens_twice_or_after_the_end_is_found() {
 }
 
 #[test]
+fn a_paid_order_that_is_not_kept_is_found() {
+    let lost = json!({"cause": {"kind": "stock_lost", "skus": ["A"]}});
+    let mut events = bought()[..7].to_vec();
+    events[0] = received(5_000, "w0");
+    events.extend([of_stock("StockExpired", "1", 2), ("order-1", "OrderCancelled", lost)]);
+    assert!(log(&events).wrong[0].contains("plenty"), "{:?}", log(&events).wrong);
+    let sold = ("stock-A", "StockAdjusted", json!({"quantity": -4_999}));
+    events.insert(8, sold);
+    assert_eq!(log(&events).wrong, [String::new(); 0]);
+    let mut expired = bought()[..6].to_vec();
+    expired.push(("order-1", "OrderCancelled", json!({"cause": {"kind": "payment_expired"}})));
+    assert!(log(&expired).wrong[0].contains("it was paid"), "{:?}", log(&expired).wrong);
+}
+
+#[test]
 fn money_that_does_not_add_up_is_found() {
     let sums = |rows: &[(&str, &str)]| rows.iter().map(|(key, amount)| ((*key).to_owned(), amount.parse().unwrap())).collect::<Vec<_>>();
     let cases = [

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
+    KAFKA_ROLES, WORKING_ROLES,
     market::{Market, fighter},
     postgres::Postgres,
     proxy::Proxy,
@@ -24,6 +25,14 @@ const FREEZE_TIME: Duration = Duration::from_millis(6_500);
 const CUT_TIME: Duration = Duration::from_secs(2);
 const FIGHT_TIME: Duration = Duration::from_secs(2);
 const FIGHTERS: u64 = 12;
+/// Longer than a payment may take (10 s) and a reservation holds (a third more).
+const ABSENCE_TIME: Duration = Duration::from_secs(15);
+/// What servers go on with while nobody is process manager, payment worker or projector.
+const OTHER_ROLES: [&str; 3] = [
+    "command-api,query-api,projector,payment-worker",
+    "command-api,query-api,projector,process-manager",
+    "command-api,query-api,payment-worker,process-manager",
+];
 /// How long a full disk may take to be felt, and how long it stays.
 const FULL_DISK_LIMIT: Duration = Duration::from_secs(15);
 const FULL_DISK_TIME: Duration = Duration::from_secs(2);
@@ -46,6 +55,8 @@ pub enum Trouble {
     Fight,
     /// Kafka is restarted, or killed with -9 and started again after a while.
     RestartKafka,
+    /// Nobody has one of the roles until every deadline has passed.
+    Absence,
 }
 
 impl fmt::Display for Trouble {
@@ -58,22 +69,24 @@ impl fmt::Display for Trouble {
             Self::FillDisk => "full disk",
             Self::Fight => "fight",
             Self::RestartKafka => "Kafka's restart",
+            Self::Absence => "a role's absence",
         })
     }
 }
 
 impl Trouble {
-    const ALL: [Self; 6] = [Self::Kill, Self::Freeze, Self::RestartPostgres, Self::CutConnections, Self::FillDisk, Self::Fight];
+    const ALL: [Self; 7] =
+        [Self::Kill, Self::Freeze, Self::RestartPostgres, Self::CutConnections, Self::FillDisk, Self::Fight, Self::Absence];
 
-    /// One or two troubles: six seeds in a row have each as their first, so that a short campaign leaves none out.
+    /// One or two troubles: seven seeds in a row have each as their first, so that a short campaign leaves none out.
     pub fn chosen(seed: u64, random: &mut fastrand::Rng, can_fill_disk: bool) -> Vec<Self> {
         let possible = |trouble| if trouble == Self::FillDisk && !can_fill_disk { Self::RestartPostgres } else { trouble };
-        let first = Self::ALL[usize::try_from(seed % 6).expect("below six")];
+        let first = Self::ALL[usize::try_from(seed % 7).expect("below seven")];
         let mut chosen = vec![possible(first)];
         // A server that is frozen is as good as killed; and what Postgres does on a full disk is to be seen by itself.
         let seconds: &[Self] = match first {
             Self::FillDisk => &[Self::Kill, Self::Fight],
-            Self::Freeze => &[Self::RestartPostgres, Self::CutConnections, Self::Fight],
+            Self::Freeze | Self::Absence => &[Self::RestartPostgres, Self::CutConnections, Self::Fight],
             _ => &[Self::Kill, Self::RestartPostgres, Self::CutConnections, Self::Fight],
         };
         let second = seconds[random.usize(0..seconds.len())];
@@ -83,22 +96,22 @@ impl Trouble {
         chosen
     }
 
-    /// The same where roles are processes and Kafka is between them: four seeds in a row have each as their first, and what is killed or frozen
+    /// The same where roles are processes and Kafka is between them: five seeds in a row have each as their first, and what is killed or frozen
     /// first goes round ([`victim`]).
     pub fn chosen_over_kafka(seed: u64, random: &mut fastrand::Rng) -> Vec<Self> {
-        const FIRST: [Trouble; 4] = [Trouble::Kill, Trouble::Freeze, Trouble::RestartKafka, Trouble::RestartPostgres];
-        let first = FIRST[usize::try_from(seed % 4).expect("below four")];
+        const FIRST: [Trouble; 5] = [Trouble::Kill, Trouble::Freeze, Trouble::RestartKafka, Trouble::RestartPostgres, Trouble::Absence];
+        let first = FIRST[usize::try_from(seed % 5).expect("below five")];
         let seconds = [Self::Kill, Self::RestartKafka, Self::RestartPostgres, Self::CutConnections];
         let second = seconds[random.usize(0..seconds.len())];
-        // A frozen process that is killed meanwhile would not go on late.
-        let is_apart = second == first || (first, second) == (Self::Freeze, Self::Kill);
+        // A frozen process that is killed meanwhile would not go on late, and one that is away would come back early.
+        let is_apart = second == first || ([Self::Freeze, Self::Absence].contains(&first) && second == Self::Kill);
         if random.bool() && !is_apart { vec![first, second] } else { vec![first] }
     }
 }
 
 /// Which of so many processes a seed kills or freezes first: each in turn.
 fn victim(seed: u64, processes: usize) -> usize {
-    usize::try_from(seed / 4).expect("a seed") % processes
+    usize::try_from(seed / 5).expect("a seed") % processes
 }
 
 /// What troubles happen to.
@@ -140,6 +153,20 @@ impl Stage {
             Trouble::FillDisk => self.fill_disk(market).await,
             Trouble::Fight => fight(market, seed).await,
             Trouble::RestartKafka => self.restart_kafka(&mut random).await,
+            Trouble::Absence => self.be_absent(seed).await,
+        }
+    }
+
+    /// Where each role is a process of its own, all that have one of them are down; otherwise all servers go on without it.
+    async fn be_absent(&self, seed: u64) {
+        let turn = usize::try_from(seed / 5).expect("a seed");
+        if self.kafka.is_some() {
+            let absent = WORKING_ROLES[turn % WORKING_ROLES.len()];
+            let having = KAFKA_ROLES.iter().zip(&self.servers).filter(|(role, _)| **role == absent).map(|(_, server)| server);
+            futures::future::join_all(having.map(|server| kill(server, ABSENCE_TIME))).await;
+        } else {
+            let without = OTHER_ROLES[turn % OTHER_ROLES.len()];
+            futures::future::join_all(self.servers.iter().map(|server| go_on_as(server, without))).await;
         }
     }
 
@@ -199,6 +226,17 @@ async fn kill(server: &Mutex<Server>, down: Duration) {
     server.end();
     tokio::time::sleep(down).await;
     server.revive().await;
+}
+
+/// A server goes on with some roles only, and with all of them again once every deadline has passed.
+async fn go_on_as(server: &Mutex<Server>, roles: &str) {
+    let mut server = server.lock().await;
+    let whole = server.launch().clone();
+    server.end();
+    server.revive_as(whole.clone().argument("--role", roles)).await;
+    tokio::time::sleep(ABSENCE_TIME).await;
+    server.end();
+    server.revive_as(whole).await;
 }
 
 async fn fight(market: &Market, seed: u64) {

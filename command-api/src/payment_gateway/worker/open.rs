@@ -18,7 +18,7 @@ pub(super) async fn read(store: &EventStore) -> Result<(Checkpoint, Open), event
     Ok((checkpoint, Open::found(position, subjects.iter().filter_map(|subject| subject.parse().ok()))))
 }
 
-/// Writes down what is open (`busy` is, too) and that everything up to `at` is either settled or open; nothing where the lease has
+/// Writes down what is open and that everything up to `at` is either settled or open; nothing where the lease has
 /// another `fence` by now. What is open changes without the checkpoint too, so that it alone can't tell: a worker that wakes up late would count
 /// on a row that its successor has removed.
 pub(super) async fn write(
@@ -26,10 +26,9 @@ pub(super) async fn write(
     checkpoint: &mut Checkpoint,
     pool: &PgPool,
     fence: i64,
-    busy: &[OrderId],
     at: Mark,
 ) -> Result<(), event_store::Error> {
-    let Some(writing) = open.writing(busy, at.position) else { return Ok(()) };
+    let Some(writing) = open.writing(at.position) else { return Ok(()) };
     let texts = |orders: &[OrderId]| orders.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (added, gone) = (texts(&writing.added), texts(&writing.gone));
     let due: DateTime<Utc> = now().utc();
@@ -81,17 +80,20 @@ mod tests {
         let lease = async || lease::acquire(pool, super::super::NAME, Uuid::now_v7()).await.unwrap().unwrap();
         let first = lease().await;
         let (mut at, mut late) = read(&store).await.unwrap();
-        write(&mut late, &mut at, pool, first, &[order], mark(7).await).await.unwrap();
+        late.begin(order);
+        write(&mut late, &mut at, pool, first, mark(7).await).await.unwrap();
         sqlx::query("update leases set expires_at = now() - interval '1 millisecond'").execute(pool).await.unwrap();
         let second = lease().await;
         let (mut successor_at, mut successor) = read(&store).await.unwrap();
         assert_eq!(successor.orders(), [order]);
         // It settles the payment; the checkpoint stays where it is, so that it can't tell who is late.
-        write(&mut successor, &mut successor_at, pool, second, &[], mark(7).await).await.unwrap();
-        let refused = write(&mut late, &mut at, pool, first, &[order], mark(9).await).await;
+        successor.settled(order);
+        write(&mut successor, &mut successor_at, pool, second, mark(7).await).await.unwrap();
+        let refused = write(&mut late, &mut at, pool, first, mark(9).await).await;
         assert!(matches!(refused, Err(event_store::Error::Conflict)));
         assert_eq!(read(&store).await.unwrap().0.position, 7);
-        write(&mut successor, &mut successor_at, pool, second, &[order], mark(8).await).await.unwrap();
+        successor.begin(order);
+        write(&mut successor, &mut successor_at, pool, second, mark(8).await).await.unwrap();
         assert_eq!(read(&store).await.unwrap().1.orders(), [order]);
     }
 }
