@@ -50,6 +50,12 @@ impl Checkpoint {
         Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
     }
 
+    /// Whether nobody but its consumer has changed it until `later` was read.
+    #[must_use]
+    pub fn goes_on_in(&self, later: &Self) -> bool {
+        self.version == later.version && self.revision == later.revision
+    }
+
     /// Whether somebody else than its consumer has changed it since it was read.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //! - [`newer`]: events of a newer program, in front of which everybody stops
 //! - [`lease`]: which of several servers works for a name
 //! - [`hash`]: the canonical encoding of an event and its hash
+//! - [`digests`]: a running digest of the log, kept at some positions
 //! - [`verify`]: whether the log is whole
 //! - [`program`]: whether this program knows all that stands in a database
 
@@ -19,6 +20,7 @@ pub mod append;
 mod appender;
 pub mod checkpoint;
 mod decode;
+pub mod digests;
 pub mod feed;
 pub mod hash;
 pub mod kafka;
@@ -39,6 +41,7 @@ use sqlx::PgPool;
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
 pub use checkpoint::Checkpoint;
+pub use digests::Digest;
 pub use feed::{Batch, Feed, Undecodable};
 pub use lineage::Lineage;
 pub use parked::{Parked, ParkedStreams};
