@@ -68,6 +68,15 @@ pub async fn stands(connection: &mut PgConnection, name: &str, fence: i64) -> Re
     Ok(found.is_some())
 }
 
+/// Whether anybody holds the lease on `name` now.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn is_held(pool: &PgPool, name: &str) -> Result<bool, Error> {
+    let held = sqlx::query_scalar!(r#"select exists (select from leases where name = $1 and expires_at > now()) as "held!""#, name);
+    Ok(held.fetch_one(pool).await?)
+}
+
 /// Gives the lease on `name` back, so that another server takes over at once.
 ///
 /// # Errors

@@ -49,8 +49,19 @@ pub type EventSchema<'a> = (&'a str, i16);
 
 /// The version of the program that each migration came with, in order. A migration that is added takes the version of the workspace up, and a
 /// line here: an older program can then name the version that it takes. Lines that have landed stay as they are.
-pub const BROUGHT_BY: &[(i64, &str)] =
-    &[(1, "0.1.0"), (2, "0.1.0"), (3, "0.1.0"), (4, "0.1.0"), (5, "0.1.0"), (6, "0.1.0"), (7, "0.1.0"), (8, "0.1.0"), (9, "0.1.0")];
+pub const BROUGHT_BY: &[(i64, &str)] = &[
+    (1, "0.1.0"),
+    (2, "0.1.0"),
+    (3, "0.1.0"),
+    (4, "0.1.0"),
+    (5, "0.1.0"),
+    (6, "0.1.0"),
+    (7, "0.1.0"),
+    (8, "0.1.0"),
+    (9, "0.1.0"),
+    (12, "0.2.0"),
+    (13, "0.2.0"),
+];
 
 /// Refuses where the database behind `pool` is not just as this program of version `this` has it: for programs that read and change nothing.
 /// It needs no right but to select, and may be asked of a standby.

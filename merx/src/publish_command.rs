@@ -1,10 +1,23 @@
 //! `merx publish`: what has been published is sent again, for topics that were lost.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
-use event_store::kafka::publisher;
+use event_store::{
+    kafka::publisher::{
+        self,
+        again::{self, Progress},
+    },
+    lease,
+};
+use sqlx::PgPool;
+use tokio::time::Instant;
 
-use crate::{Location, database::Database};
+use crate::{Location, database::Database, import::progress};
+
+/// How often it is asked how far it has come.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a server with the role publisher is waited for.
+const PUBLISHER_LIMIT: Duration = Duration::from_secs(15);
 
 /// What to send again.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,12 +27,48 @@ pub struct Options {
     from: i64,
 }
 
-/// Has the publisher begin again where `options` say. Running servers need not be stopped.
+/// Has the server that publishes send again what `options` name, beside what is new, and shows how far it is.
 pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
     let database = Database::existing(location).await?;
-    let told = publisher::send_again(&database.pool, options.from).await;
+    let done = send(&database.pool, options.from).await;
     database.close().await;
-    let events = told?;
-    println!("{events} events from position {} on are sent to Kafka again, by the server with the role publisher", options.from);
-    Ok(())
+    done
+}
+
+async fn send(pool: &PgPool, from: i64) -> Result<(), Box<dyn Error>> {
+    publisher::send_again(pool, from).await?;
+    let Some(asked) = again::progress(pool).await? else { return Err("what is sent again is not known any more".into()) };
+    tokio::select! {
+        watched = watch(pool, asked) => watched,
+        _ = tokio::signal::ctrl_c() => {
+            let position = again::stop(pool, asked.request).await?.unwrap_or(asked.position);
+            Err(format!("interrupted: sent again up to position {position}; `merx publish --from {}` goes on", position + 1).into())
+        }
+    }
+}
+
+/// Waits until it has come to what is new.
+async fn watch(pool: &PgPool, asked: Progress) -> Result<(), Box<dyn Error>> {
+    let bar = progress::bar();
+    bar.set_message("events");
+    let mut published_at = Instant::now();
+    loop {
+        let Some(now) = again::progress(pool).await?.filter(|now| now.request == asked.request) else {
+            return Err("somebody else has asked for other events, and these are not sent again any more".into());
+        };
+        let head: i64 = sqlx::query_scalar!("select position from log_head").fetch_one(pool).await?;
+        bar.set_length((head - now.from + 1).max(0).unsigned_abs());
+        bar.set_position((now.position - now.from + 1).unsigned_abs());
+        if now.has_ended {
+            bar.finish_and_clear();
+            println!("{} events from position {} on were sent to Kafka again", now.position - now.from + 1, now.from);
+            return Ok(());
+        }
+        if lease::is_held(pool, publisher::NAME).await? {
+            published_at = Instant::now();
+        } else if published_at.elapsed() > PUBLISHER_LIMIT {
+            return Err("no server with the role publisher is at work: this is kept, and done as soon as one is".into());
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }

@@ -1,13 +1,19 @@
 //! What gets to Kafka, and how.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use event_schemas::{
     Event, Metadata, StreamId,
     events::flash_sale,
     ids::{CommandId, FlashSaleId},
 };
-use event_store::{EventStore, Lineage, Part, Unit, kafka::publisher};
+use event_store::{
+    EventStore, Lineage, Part, Unit,
+    kafka::publisher::{self, again},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -118,13 +124,84 @@ async fn what_was_published_is_sent_again_when_asked_for() {
     assert_eq!(publisher::send_again(&database.pool, 31).await.unwrap(), 10);
     write(&store, &codes("b-", 5), 1, 1).await;
     assert_eq!(published(&database).await, 45);
+    sent_again(&database).await;
     let repeated = assert_published(&database, &kafka, WRITTEN).await;
     assert!((10..=15).contains(&repeated), "{repeated}: each once more, the last ones perhaps too");
     // With nothing else to do it hears of it too.
     assert_eq!(publisher::send_again(&database.pool, 1).await.unwrap(), 45);
+    sent_again(&database).await;
     assert_eq!(published(&database).await, 45);
     assert_eq!(assert_published(&database, &kafka, WRITTEN).await, repeated + 45);
     running.stop().await;
+}
+
+/// Waits until nothing is sent again any more; how far it came.
+async fn sent_again(database: &Database) -> again::Progress {
+    for _ in 0..6_000 {
+        match again::progress(&database.pool).await.unwrap() {
+            Some(progress) if progress.has_ended => return progress,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+    panic!("it is not sent again");
+}
+
+/// What a consumer takes of each partition that knows nothing yet and begins at `offsets`; panics where it comes to lack something for good.
+fn taken_by_a_new_consumer(kafka: &Kafka, offsets: &HashMap<(String, i32), i64>) -> usize {
+    let mut taken = 0;
+    for (place, messages) in kafka.read(WRITTEN) {
+        let (mut seen, mut newest) = (0, 0);
+        for (_, message) in messages.iter().filter(|(offset, _)| *offset >= offsets.get(&place).copied().unwrap_or(0)) {
+            newest = newest.max(message.event.position);
+            if message.event.position > seen && message.previous_position <= seen {
+                seen = message.event.position;
+                taken += 1;
+            }
+        }
+        assert_eq!(seen, newest, "something is missing in {place:?}");
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sending_again_holds_nobody_up_and_ends_where_what_is_new_begins_whoever_leads() {
+    let Some(database) = Database::make().await else { return };
+    let kafka = Kafka::make(3);
+    let store = database.store().await;
+    let mut running = kafka.publisher(&store);
+    write(&store, &codes("a-", 100), 20, 2).await;
+    assert_eq!(published(&database).await, 4_000);
+    // As if the topics had been lost: all before these offsets is gone.
+    let ends: Vec<(String, i32, i64)> =
+        sqlx::query_as("select topic, partition, next_offset from kafka_published").fetch_all(&database.pool).await.unwrap();
+    let offsets = ends.into_iter().map(|(topic, partition, offset)| ((topic, partition), offset)).collect();
+    assert_eq!(publisher::send_again(&database.pool, 1).await.unwrap(), 4_000);
+    // New events go on meanwhile, other leaders come, and the checkpoint never goes back.
+    let mut before = 4_000;
+    for round in 0..6 {
+        write(&store, &codes(&format!("b{round}-"), 20), 2, 1).await;
+        let (checkpoint, at): (i64, i64) = sqlx::query_as(
+            "select position, (select least(min(position), 4000) from kafka_published where position > 0) from checkpoints where name = 'publisher'",
+        )
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+        assert!(checkpoint >= before && at > 0, "{checkpoint} after {before}");
+        before = checkpoint;
+        if round % 2 == 1 {
+            running.stop().await;
+            running = kafka.publisher(&database.store().await);
+        }
+    }
+    let progress = sent_again(&database).await;
+    write(&store, &codes("c-", 20), 2, 1).await;
+    let head = published(&database).await;
+    assert_eq!((progress.from, head), (1, 4_000 + 6 * 40 + 40));
+    assert!(progress.position >= 4_000, "{progress:?}");
+    running.stop().await;
+    assert_published(&database, &kafka, WRITTEN).await;
+    let taken = taken_by_a_new_consumer(&kafka, &offsets);
+    assert_eq!(i64::try_from(taken).unwrap(), head);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,30 +1,26 @@
 //! One term of a leader: a producer that begins at the checkpoint, sends everything after it in order, and is given up as soon as anything is amiss.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use rdkafka::{
-    ClientContext, Message as _,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-    message::DeliveryResult,
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
-    types::RDKafkaErrorCode,
+use futures::future::{self, Either};
+use rdkafka::producer::{Producer as _, ThreadedProducer};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
 };
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    again::{self, Again},
     flight::Flight,
     health::{Reporter, Source, Trouble},
     places::{self, Layout, Start, Step},
+    sender::{Sender, Sending, SentAgain},
 };
 use crate::{
     Checkpoint, Error, EventStore, StoredEvent,
-    kafka::{
-        Settings,
-        client::{self, Complaint},
-        message, partition, topics,
-    },
+    kafka::{Settings, client::Complaint, message, topics},
     read,
 };
 
@@ -34,8 +30,6 @@ const PAGE_BYTES: i64 = 8 << 20;
 /// Another page is sent while less than this is under way.
 const UNDER_WAY_EVENTS: usize = 20_000;
 const UNDER_WAY_BYTES: usize = 32 << 20;
-/// What an event takes beside its texts, about.
-const EVENT_OVERHEAD_BYTES: usize = 512;
 /// The shortest time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the producer gathers before it sends.
@@ -45,8 +39,6 @@ const MESSAGE_BYTES: &str = "4000000";
 /// After so long without an acknowledgement something is wrong.
 const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a full queue is left alone.
-const FULL_PAUSE: Duration = Duration::from_millis(2);
 /// How long what is under way may take when the process is to stop. What is not acknowledged by then is sent again by the next leader.
 const FINISH_LIMIT: Duration = Duration::from_secs(3);
 
@@ -76,9 +68,12 @@ impl Term<'_> {
     /// Publishes from `start` on, until the lease is no longer `held`, `shutdown`, or something is amiss.
     pub async fn lead(&self, start: Start, held: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> Result<End, Trouble> {
         let Start { checkpoint, places } = start;
-        let last = places.iter().map(|place| place.position).collect();
+        let last: Vec<i64> = places.iter().map(|place| place.position).collect();
         let flight = Arc::new(Flight::new(checkpoint.position, places));
-        let producer = Arc::new(self.producer(&flight)?);
+        let again = Arc::new(Again::default());
+        again.sent_new(checkpoint.position);
+        let (pages, again_pages) = mpsc::channel(1);
+        let producer = Arc::new(self.producer(&flight, &again)?);
         let topics =
             (0..).zip(&self.layout.topics).filter_map(|(nth, topic)| Some((topics::category(&self.layout.prefix, topic)?.to_owned(), nth)));
         let sender = Sender {
@@ -86,6 +81,7 @@ impl Term<'_> {
             flight: flight.clone(),
             layout: self.layout.clone(),
             topics: topics.collect(),
+            sent_again: SentAgain::new(again.clone()),
             last,
             source: message::source(&self.layout.prefix),
         };
@@ -95,7 +91,8 @@ impl Term<'_> {
             sleep(FINISH_LIMIT).await;
         };
         let ended = tokio::select! {
-            ended = self.send(sender, &flight, checkpoint.position) => ended,
+            ended = self.send(sender, again_pages, &flight, checkpoint.position) => ended,
+            Err(trouble) = again::carry_out(self.store.pool(), self.layout, &again, &pages) => Err(trouble),
             ended = self.commit(&flight, checkpoint.clone()) => ended,
             ended = self.look_after(&flight, &producer, &checkpoint) => Ok(ended),
             _ = held.wait_for(|held| !held) => Ok(End::LeaseLost),
@@ -108,7 +105,7 @@ impl Term<'_> {
         ended
     }
 
-    fn producer(&self, flight: &Arc<Flight>) -> Result<ThreadedProducer<Sending>, Trouble> {
+    fn producer(&self, flight: &Arc<Flight>, again: &Arc<Again>) -> Result<ThreadedProducer<Sending>, Trouble> {
         let mut config = self.settings.client_config();
         config
             // No event is left out, doubled or overtaken within what one producer sends, whatever it has to try again; and it tries for ever.
@@ -123,14 +120,36 @@ impl Term<'_> {
             .set("message.max.bytes", MESSAGE_BYTES)
             .set("queue.buffering.max.messages", "50000")
             .set("queue.buffering.max.kbytes", "131072");
-        let context = Sending { flight: flight.clone(), complaint: Complaint::default() };
+        let context = Sending { flight: flight.clone(), again: again.clone(), complaint: Complaint::default() };
         config.create_with_context(context).map_err(|error| Trouble::Unreachable(error.to_string()))
     }
 
-    /// Sends everything after position `after`, a page at a time; the next one is read meanwhile.
-    async fn send(&self, mut sender: Sender, flight: &Flight, mut after: i64) -> Result<End, Trouble> {
-        let mut page = self.page(after).await?;
+    /// Sends everything after position `after`, a page at a time; the next one is read meanwhile. Pages to be sent `again` come in between where there
+    /// is nothing new.
+    async fn send(
+        &self,
+        mut sender: Sender,
+        mut again: mpsc::Receiver<again::Page>,
+        flight: &Flight,
+        mut after: i64,
+    ) -> Result<End, Trouble> {
+        let mut next = Box::pin(future::maybe_done(self.page(after)));
         loop {
+            let once_more = tokio::select! {
+                biased;
+                () = next.as_mut() => None,
+                page = again.recv() => page,
+            };
+            if let Some(page) = once_more {
+                let sending = spawn_blocking(move || {
+                    sender.send_again(page);
+                    sender
+                });
+                sender = alongside(sending, next.as_mut()).await?;
+                continue;
+            }
+            let Some(page) = next.as_mut().take_output() else { continue };
+            let page = page?;
             if let Some(unknown) =
                 page.iter().map(|event| topics::category_of_stream(&event.stream_id)).find(|c| !sender.topics.contains_key(*c))
             {
@@ -146,9 +165,8 @@ impl Term<'_> {
                 sender.send(page);
                 sender
             });
-            let (sent, next) = tokio::join!(sending, self.page(after));
-            sender = sent.map_err(|panic| Trouble::Refused(panic.to_string()))?;
-            page = next?;
+            next = Box::pin(future::maybe_done(self.page(after)));
+            sender = alongside(sending, next.as_mut()).await?;
         }
     }
 
@@ -218,82 +236,11 @@ impl Term<'_> {
     }
 }
 
-/// Hears of what became of what was sent.
-struct Sending {
-    flight: Arc<Flight>,
-    complaint: Complaint,
-}
-
-impl ClientContext for Sending {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        client::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.complaint.note(&error, reason);
-    }
-}
-
-impl ProducerContext for Sending {
-    /// The position.
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, position: usize) {
-        match (result, i64::try_from(position)) {
-            (Ok(message), Ok(position)) => self.flight.acknowledge(position, message.offset()),
-            (Ok(_), Err(error)) => self.flight.fail(error.to_string()),
-            (Err((error, message)), _) => self.flight.fail(format!("that at position {position}, for {}: {error}", message.topic())),
-        }
-    }
-}
-
-/// Sends events one after the other.
-struct Sender {
-    producer: Arc<ThreadedProducer<Sending>>,
-    flight: Arc<Flight>,
-    layout: Layout,
-    /// By category.
-    topics: HashMap<String, usize>,
-    /// The last event sent to each place.
-    last: Vec<i64>,
-    source: String,
-}
-
-impl Sender {
-    /// Puts the events of `page` into the producer's queue, in order, until one can't be: then none of the later ones is.
-    fn send(&mut self, page: Vec<StoredEvent>) {
-        let now = chrono::Utc::now().into();
-        for event in page {
-            if self.flight.is_stopped() {
-                return;
-            }
-            let Some(topic) = self.topics.get(topics::category_of_stream(&event.stream_id)).copied() else {
-                return self.flight.fail(format!("{} has no topic", event.stream_id));
-            };
-            let partition = partition::of(&event.stream_id, self.layout.partitions);
-            let place = self.layout.place(topic, partition);
-            let previous = std::mem::replace(&mut self.last[place], event.position);
-            self.flight.sending(place, event.payload.len() + event.metadata.len() + EVENT_OVERHEAD_BYTES);
-            let record = BaseRecord::with_opaque_to(&self.layout.topics[topic], usize::try_from(event.position).unwrap_or(usize::MAX))
-                .partition(partition)
-                .key(&event.stream_id)
-                .payload(&event.payload)
-                .timestamp(message::timestamp_ms(&event, now))
-                .headers(message::headers(&event, &self.source, previous));
-            self.enqueue(record, event.position);
-        }
-    }
-
-    fn enqueue(&self, mut record: BaseRecord<'_, String, String, usize>, position: i64) {
-        while let Err((error, refused)) = self.producer.send(record) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return self.flight.fail(format!("that at position {position}, for {}: {error}", refused.topic));
-            }
-            if self.flight.is_stopped() {
-                return;
-            }
-            record = refused;
-            std::thread::sleep(FULL_PAUSE);
-        }
-    }
+/// Waits for what is being sent, while the next page is read.
+async fn alongside(sending: JoinHandle<Sender>, reading: impl Future<Output = ()> + Unpin) -> Result<Sender, Trouble> {
+    let sent = match future::select(sending, reading).await {
+        Either::Left((sent, _)) => sent,
+        Either::Right(((), sending)) => sending.await,
+    };
+    sent.map_err(|panic| Trouble::Refused(panic.to_string()))
 }

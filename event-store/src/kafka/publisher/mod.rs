@@ -6,14 +6,16 @@
 //! - `cluster`: brokers and topics
 //! - `places`: how far it has come, in the database
 //! - `flight`: what has been sent and is not acknowledged yet
-//! - `leader`: one term of a leader
+//! - [`again`]: what is sent once more, beside what is new
+//! - `leader`: one term of a leader; `sender`: the thread that sends for it
 
-mod again;
+pub mod again;
 mod cluster;
 mod flight;
 mod health;
 mod leader;
 mod places;
+mod sender;
 
 use std::{sync::Arc, time::Duration};
 

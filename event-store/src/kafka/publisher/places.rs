@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Checkpoint, EventStore,
-    kafka::{Settings, topics},
+    kafka::{Settings, partition, topics},
     lease,
 };
 
@@ -34,6 +34,13 @@ impl Layout {
     /// The place of a partition.
     pub fn place(&self, topic: usize, partition: i32) -> usize {
         topic * usize::try_from(self.partitions).unwrap_or(0) + usize::try_from(partition).unwrap_or(0)
+    }
+
+    /// The place of the events of `stream`; none where its category has no topic here.
+    pub fn place_of(&self, stream: &str) -> Option<usize> {
+        let topic = topics::of_stream(&self.prefix, stream);
+        let topic = self.topics.iter().position(|known| *known == topic)?;
+        Some(self.place(topic, partition::of(stream, self.partitions)))
     }
 
     /// The partition of a place.
