@@ -50,7 +50,7 @@ impl Checkpoint {
         Ok(row.map(|row| Self { name: name.into(), version: row.version, position: row.position, revision: row.revision }))
     }
 
-    /// Whether nobody but its consumer has changed it until `later` was read.
+    /// True where nobody but its consumer has changed it until `later` was read.
     #[must_use]
     pub fn goes_on_in(&self, later: &Self) -> bool {
         self.version == later.version && self.revision == later.revision

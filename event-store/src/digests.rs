@@ -14,13 +14,13 @@ use crate::{Error, EventStore};
 
 /// Events after which a digest is kept.
 const BLOCK_EVENTS: i64 = 1_000;
-/// How long fewer events are left without one.
+/// The longest time that fewer events are left without one.
 const OPEN_LIMIT: Duration = Duration::from_mins(1);
-/// How often it is looked whether there is something to be kept.
+/// The pause between two looks for something to be kept.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The most blocks of one look: under load appends need the database more.
 const BLOCKS_PER_LOOK: usize = 10;
-/// How long the last look, at shutdown, may take.
+/// The longest time that the last look, at shutdown, may take.
 const LAST_LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// Tells this hash from that of an event (0), so that neither can be taken for the other.
 const MARK: u8 = 2;
@@ -79,7 +79,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Which events are to have a digest.
+/// The events that are to have a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
     /// Whole blocks only.
@@ -128,6 +128,10 @@ pub async fn keep(store: EventStore, shutdown: CancellationToken) {
     let (mut closed, mut open_since) = (0, None);
     while shutdown.run_until_cancelled(sleep(INTERVAL)).await.is_some() {
         let open = store.known_head() - closed;
+        if open < 0 {
+            // The log has gone back, and its digests with it: they are read anew.
+            closed = 0;
+        }
         if open <= 0 {
             open_since = None;
             continue;

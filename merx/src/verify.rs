@@ -9,7 +9,7 @@ use event_store::{
 
 use crate::{Location, database::Database, import::progress};
 
-/// What to read besides the log.
+/// All that is read besides the log.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// A digest of the log that was printed before and noted elsewhere: the log must still be the same up to there.

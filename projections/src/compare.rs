@@ -1,4 +1,4 @@
-//! Whether a read model is what a fold of the log makes.
+//! Read models compared with a fold of the log.
 //!
 //! The log is folded anew into temporary tables of one connection, by the code that keeps the read model, and the two are compared row by row. Of the
 //! shop nothing is written. The log is read in pages; one snapshot is held for as long as the rows are compared.
@@ -17,9 +17,9 @@ use crate::{
 
 /// The schema of tables that nobody else sees, and that end with their connection.
 const OWN_SCHEMA: &str = "pg_temp";
-/// How often the fold is begun anew, where an operator mended streams or rebuilt the read model meanwhile.
+/// The most times that the fold is begun anew, where an operator mended streams or rebuilt the read model meanwhile.
 const FOLDS: u32 = 3;
-/// How often, and with which pauses, a moment is looked for in which no partition of Kafka is ahead of the checkpoint.
+/// The most looks, and the pauses between them, for a moment in which no partition of Kafka is ahead of the checkpoint.
 const LOOKS: u32 = 400;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// The most characters of a row that are shown.
@@ -32,9 +32,9 @@ pub struct Difference {
     pub table: &'static str,
     /// The row's primary key.
     pub key: String,
-    /// What the log makes of it, as Postgres writes a row; none where it makes none.
+    /// The row that the log makes, as Postgres writes a row; none where it makes none.
     pub expected: Option<String>,
-    /// What is there; none where there is nothing.
+    /// The row that is there; none where there is none.
     pub found: Option<String>,
     /// The position that both are of.
     pub position: i64,
@@ -82,7 +82,7 @@ async fn make_tables(connection: &mut PgConnection, projection: &dyn Projection)
     Ok(())
 }
 
-/// What the read model was made from.
+/// The things that a read model depends on besides the log.
 struct Basis {
     /// Streams that are left out from a position on.
     parked: HashMap<String, i64>,
@@ -101,10 +101,12 @@ impl Basis {
         Ok(Some(Self { parked: rows.into_iter().map(|row| (row.stream_id, row.position)).collect(), checkpoint }))
     }
 
-    /// Whether nothing but its position is another one in `later`. Streams may have been parked since, beyond what was folded.
+    /// True where nothing but its position is another one in `later`. Streams may have been parked since, beyond what was folded.
     fn goes_on_in(&self, later: &Self, folded_up_to: i64) -> bool {
         let stay = self.parked.iter().all(|(stream, position)| later.parked.get(stream) == Some(position));
-        self.checkpoint.goes_on_in(&later.checkpoint) && stay && later.parked.iter().all(|(stream, position)| self.parked.contains_key(stream) || *position > folded_up_to)
+        self.checkpoint.goes_on_in(&later.checkpoint)
+            && stay
+            && later.parked.iter().all(|(stream, position)| self.parked.contains_key(stream) || *position > folded_up_to)
     }
 
     /// The events of `batch` that the consumer has taken, or tried to.
@@ -118,7 +120,7 @@ struct Fold<'a> {
     store: &'a EventStore,
     projection: &'a Arc<dyn Projection>,
     connection: PgConnection,
-    /// What has been folded and committed.
+    /// The position up to which events have been folded, and rows committed.
     at: i64,
 }
 
@@ -183,7 +185,7 @@ impl Fold<'_> {
     }
 }
 
-/// What came of one look at the read model.
+/// The outcome of one look at the read model.
 enum Look {
     Compared(Result<i64, Difference>),
     /// It is not the one any more that the fold was begun for.

@@ -11,7 +11,7 @@
 //! - [`kafka`]: Kafka into rows, and the hand-over between it and the log
 //! - `worker`: leases and back-off
 //! - [`rebuild`]: a read model built anew beside the one in use
-//! - [`compare`]: whether a read model is what a fold of the log makes
+//! - [`compare`]: read models compared with a fold of the log
 //! - [`mend`]: what an operator does about a stream that was parked
 
 mod careful;

@@ -38,27 +38,27 @@ pub enum Finding {
     /// The law of the log is another one.
     #[error("{kind} {name} is not what the migrations of merx make: the database does not guard the log any more")]
     Altered {
-        /// What it is, as in "the trigger".
+        /// Its kind, as in "the trigger".
         kind: &'static str,
-        /// Which it is.
+        /// Its name, and the table's.
         name: String,
     },
     /// The log up to a position is not the one that it was.
     #[error("position {}: expected the digest of the log up to here that was {by}, {expected}, found {found}: some event up to here was changed, moved or removed", found.position)]
     Digest {
-        /// Who has it, as in "kept in the database".
+        /// The place of the first of both, as in "kept in the database".
         by: &'static str,
-        /// What was noted.
+        /// The digest that was noted.
         expected: Digest,
-        /// What the events come to.
+        /// The digest of the events that there are.
         found: Digest,
     },
     /// The log ends before a position that it had come to.
     #[error("the log ends at position {last}, and its digest at position {} was {by}: what stood between is gone", digest.position)]
     DigestBeyond {
-        /// Who has it.
+        /// Its place, as in "noted".
         by: &'static str,
-        /// What was noted.
+        /// The digest that was noted.
         digest: Digest,
         /// The last event.
         last: i64,

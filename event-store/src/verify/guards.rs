@@ -1,4 +1,4 @@
-//! What guards the log in the database: each function, trigger and constraint is compared with what the migrations make. A function that was
+//! The guards of the log in the database: each function, trigger and constraint is compared with what the migrations make. A function that was
 //! replaced by an empty one guards as little as one that is gone.
 
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ const PAGE_EVENTS: i64 = 4_000;
 /// The most pages that are being checked, or wait for it.
 const PAGES_AHEAD: usize = 3;
 
-/// Whose digests are compared.
+/// The two places of digests, as findings name them.
 const KEPT: &str = "kept in the database";
 const NOTED: &str = "noted";
 
@@ -106,17 +106,17 @@ async fn check_all(mut read: mpsc::Receiver<Page>, all: u64, mut progress: impl 
 
 struct Reader {
     connection: PgConnection,
-    /// Where the log ended at the beginning: what is appended from then on is left to the next time.
+    /// The end of the log at the beginning: what is appended from then on is left to the next time.
     head: i64,
     versions: Versions,
     noted: Option<Digest>,
 }
 
-/// What the reading came to.
+/// The outcome of the reading.
 struct Read {
     streams: u64,
     digest: Digest,
-    /// What is wrong with the log although each page is right.
+    /// The first thing that is wrong although each page is right.
     at_the_end: Option<Finding>,
 }
 
@@ -181,7 +181,7 @@ impl Reader {
         Ok(other)
     }
 
-    /// What is wrong beyond the events that were read, the last of which is `last`: all of it asked in one statement, as it grows meanwhile.
+    /// The first thing that is wrong beyond the events that were read, the last of which is `last`: all of it asked in one statement, as it grows meanwhile.
     async fn at_the_end(&mut self, last: i64) -> Result<Option<Finding>, sqlx::Error> {
         let rows = sqlx::query!(
             r#"
