@@ -167,6 +167,7 @@ impl Vocabulary {
             ],
             attributes: vec![("colour".into(), self.words[random.below(12)].clone()), ("size".into(), random.below(40).to_string())],
             price: Money::new(rust_decimal::Decimal::new(price, 2), self.pounds),
+            sales: Vec::new(),
             in_stock: random.below(10) > 0,
             rating_sum: random.below(100) as i64,
             rating_count: 20,

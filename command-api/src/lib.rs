@@ -2,9 +2,10 @@
 //!
 //! - [`routes`]: what clients may ask, and how it is answered ([`write`], [`refusals`], [`idempotency`])
 //! - [`handler`]: from a command to committed events; [`together`]: two of them in one transaction
-//! - [`checkout`], [`pricing`]: from a cart to an order
+//! - [`checkout`], [`pricing`]: from a cart to an order; [`category_tree`]: where a category may stand
 //! - [`process`]: the process managers; [`payment_gateway`]: the payment worker and the gateways it asks
 
+pub mod category_tree;
 pub mod checkout;
 pub mod handler;
 pub mod idempotency;

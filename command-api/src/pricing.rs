@@ -81,15 +81,20 @@ pub fn running(state: &stock::State, now: Timestamp) -> Option<(FlashSaleId, Mon
 /// The lines of an order for `items`, every one of which has an offer in one currency, and what they come to.
 ///
 /// # Errors
-/// A line or the sum is more than can be charged.
+/// A line, or the sum with it, is more than can be charged: its SKU and why.
 #[expect(clippy::implicit_hasher, reason = "the map is the one that `offers` gives")]
-pub fn order_lines(items: &[(Sku, u32)], offers: &HashMap<Sku, Offer>, currency: Currency) -> Result<(Vec<Line>, Totals), money::Error> {
+pub fn order_lines(
+    items: &[(Sku, u32)],
+    offers: &HashMap<Sku, Offer>,
+    currency: Currency,
+) -> Result<(Vec<Line>, Totals), (Sku, money::Error)> {
     let mut lines = Vec::with_capacity(items.len());
     let mut subtotal = Money::zero(currency);
     for (sku, quantity) in items {
         let Some(offer) = offers.get(sku) else { continue };
-        let line_total = offer.price.times(*quantity)?.rounded();
-        subtotal = subtotal.plus(line_total)?;
+        let of_line = |error| (sku.clone(), error);
+        let line_total = offer.price.times(*quantity).map_err(of_line)?.rounded();
+        subtotal = subtotal.plus(line_total).map_err(of_line)?;
         lines.push(Line {
             sku: sku.clone(),
             title: offer.title.clone(),
@@ -109,26 +114,15 @@ pub fn order_lines(items: &[(Sku, u32)], offers: &HashMap<Sku, Offer>, currency:
 #[expect(clippy::implicit_hasher, reason = "the map is the one that `offers` gives")]
 pub fn cart_resource(id: CartId, state: &cart::State, version: i64, offers: &HashMap<Sku, Offer>) -> Option<resource::Cart> {
     let contents = state.contents()?;
-    let nothing = Money::zero(contents.currency);
     let mut cart = resource::Cart {
         id,
         currency: contents.currency,
-        items: contents
-            .items
-            .iter()
-            .map(|item| resource::CartItem {
-                sku: item.sku.clone(),
-                title: String::new(),
-                quantity: item.quantity,
-                unit_price: None,
-                line_total: None,
-            })
-            .collect(),
-        subtotal: nothing,
-        discount: nothing,
-        shipping: nothing,
-        tax: nothing,
-        total: nothing,
+        items: contents.items.iter().map(|item| resource::CartItem::unpriced(item.sku.clone(), item.quantity)).collect(),
+        subtotal: None,
+        discount: None,
+        shipping: None,
+        tax: None,
+        total: None,
         status: if state.order().is_some() { CartStatus::CheckedOut } else { CartStatus::Open },
         order: state.order(),
         metadata: contents.metadata.clone(),

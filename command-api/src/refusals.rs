@@ -93,7 +93,10 @@ fn sentence(text: &str) -> String {
 
 impl Told for category::Refusal {
     fn told(&self) -> Problem {
-        plain(self.code(), self)
+        match self {
+            Self::TooDeep { .. } => wrong_value("/parent", self.code(), self.to_string()),
+            _ => plain(self.code(), self),
+        }
     }
 }
 
@@ -110,7 +113,7 @@ impl Told for product::Refusal {
 impl Told for stock::Refusal {
     fn told(&self) -> Problem {
         match self {
-            Self::InvalidWindow { .. } => wrong_value("/ends_at", self.code(), self.to_string()),
+            Self::InvalidWindow { .. } | Self::SaleTooLong { .. } => wrong_value("/ends_at", self.code(), self.to_string()),
             Self::InsufficientStock { available, .. } | Self::OutOfStock { available, .. } => {
                 plain(self.code(), self).with("available", available)
             }

@@ -78,6 +78,11 @@ def amount(money):
     return f"{money['amount']} {money['currency']}"
 
 
+def parcel(data):
+    """Version 2 may leave out the carrier and its number."""
+    return " ".join(data[name] for name in ("carrier", "tracking_number") if data[name])
+
+
 # What an event makes of the order, and what is worth telling of it. Of a type that is not here we want to know nothing.
 READERS = {
     ("OrderSubmitted", 1): ("submitted", lambda data: f"{len(data['lines'])} lines, {amount(data['totals']['total'])}"),
@@ -86,7 +91,8 @@ READERS = {
     ("OrderConfirmed", 1): ("confirmed", lambda data: f"{amount(data['captured'])} captured"),
     ("OrderCancelled", 1): ("cancelled", cancellation_1),
     ("OrderCancelled", 2): ("cancelled", cancellation_2),
-    ("OrderShipped", 1): ("shipped", lambda data: f"{data['carrier']} {data['tracking_number']}"),
+    ("OrderShipped", 1): ("shipped", parcel),
+    ("OrderShipped", 2): ("shipped", parcel),
     ("OrderDelivered", 1): ("delivered", lambda data: f"shipment {data['shipment']}"),
     ("OrderReturned", 1): ("returned", lambda data: data["reason"]),
 }

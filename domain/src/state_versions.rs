@@ -26,6 +26,7 @@ const DIGESTS: [(&str, &[&str]); 8] = [
         &[
             "cdd1f2c709254d35f098c20bbfab7a99300c21ef16edcc96aef403cd95a907f6",
             "a9fb5d6b6175df264fc8f986a41373ab8524a70f1e2a2fcf4538722c0b66a928",
+            "3b4517e8834a16fd64b18ecc8109cf7153dd076708b19d343ea7814b91ee228b",
         ],
     ),
     ("payment", &["839a2cb680cefc8ae419107b1ef722b6dafb5c6c5e1122bb04791d21f3e54363"]),

@@ -4,6 +4,7 @@
 
 pub mod asyncapi;
 pub mod country;
+pub mod customer;
 pub mod email;
 pub mod envelope;
 pub mod events;

@@ -23,6 +23,24 @@ impl Currency {
         self.0.exponent().map_or(0, u32::from)
     }
 
+    /// Whether a shop can sell in it: a currency of ISO 4217 that is in use and has minor units; not a metal, a fund's unit of account, a code
+    /// for tests or for none, nor one that was withdrawn. Logs may hold such ones from before that was asked.
+    #[must_use]
+    pub fn is_in_use(self) -> bool {
+        // ISO 4217 lists both codes of the bolívar: the second one is for the books of banks, and did not take the place of the first.
+        let is_withdrawn = self.0.is_superseded().is_some() && self.0 != iso_currency::Currency::VES;
+        self.0.exponent().is_some() && !self.0.is_special() && !self.0.is_fund() && !is_withdrawn
+    }
+
+    /// The currency of `code`, if a shop can sell in it.
+    ///
+    /// # Errors
+    /// Not a code of ISO 4217, or of one that is not in use.
+    pub fn in_use(code: &str) -> Result<Self, Error> {
+        let currency: Self = code.parse()?;
+        if currency.is_in_use() { Ok(currency) } else { Err(Error::NotInUse(currency.code())) }
+    }
+
     /// The three-letter code.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -36,6 +54,9 @@ pub enum Error {
     /// Not a currency of ISO 4217.
     #[error("{0:?} is not a currency code of ISO 4217, as in \"GBP\"")]
     UnknownCurrency(String),
+    /// A metal, a unit of account, a code for tests or for none, or a currency that was withdrawn.
+    #[error("{0} is no currency in use: give one that people pay in, as \"GBP\"")]
+    NotInUse(&'static str),
     /// Not an amount in the form of [`AMOUNT_PATTERN`].
     #[error("{0:?} is not an amount, as in \"12.50\": up to 12 digits, up to 6 decimals, not negative")]
     Malformed(String),
@@ -237,6 +258,22 @@ mod tests {
         assert_eq!(rounded, ["0.12", "0.14", "0.13", "10.00"]);
         let yen = Money::new("2.5".parse().unwrap(), "JPY".parse().unwrap());
         assert_eq!(yen.rounded().amount.to_string(), "2");
+    }
+
+    #[test]
+    fn a_shop_sells_in_currencies_that_are_in_use() {
+        for code in ["GBP", "EUR", "USD", "JPY", "KWD", "XAF", "XOF", "XPF", "XCD", "VES", "SLE", "ZWG", "CHF"] {
+            assert_eq!(Currency::in_use(code).map(Currency::code), Ok(code));
+        }
+        let not_in_use = [
+            "XXX", "XTS", "XAU", "XAG", "XPT", "XPD", "XDR", "XSU", "XUA", "XBA", "XAD", "BOV", "CHE", "CHW", "CLF", "COU", "MXV", "USN",
+            "UYI", "UYW", "HRK", "CUC", "SLL", "ZWL",
+        ];
+        for code in not_in_use {
+            assert_eq!(Currency::in_use(code), Err(Error::NotInUse(code)));
+            assert_eq!(code.parse::<Currency>().map(Currency::code), Ok(code), "an old event may have it");
+        }
+        assert!(matches!(Currency::in_use("ABC"), Err(Error::UnknownCurrency(_))));
     }
 
     #[test]

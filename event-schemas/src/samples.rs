@@ -232,7 +232,13 @@ fn orders_bought() -> [order::Event; 6] {
 fn orders_delivered() -> [order::Event; 5] {
     let (refund, amount) = (REFUND, gbp("12.50"));
     [
-        OrderShipped { shipment: SHIPMENT, items: mugs(2), carrier: "Royal Mail".into(), tracking_number: "RM123456785GB".into() }.into(),
+        OrderShipped {
+            shipment: SHIPMENT,
+            items: mugs(2),
+            carrier: Some("Royal Mail".into()),
+            tracking_number: Some("RM123456785GB".into()),
+        }
+        .into(),
         OrderDelivered { shipment: SHIPMENT }.into(),
         OrderReturned { return_id: RETURN, items: mugs(1), reason: "one is enough".into(), restock: true }.into(),
         OrderRefundRequested { refund, amount, reason: "returned".into(), metadata: notes("ticket", "4711") }.into(),
@@ -345,7 +351,7 @@ fn minimal_sales() -> [Event; 2] {
     [flash_sale::Event::from(announced).into(), cart::Event::from(CartItemSet { sku: mug(), quantity: 2, unit_price: None }).into()]
 }
 
-fn minimal_orders() -> [order::Event; 4] {
+fn minimal_orders() -> [order::Event; 5] {
     let mut submitted = submitted();
     submitted.shipping_address = Address { line2: None, region: None, postal_code: None, ..submitted.shipping_address };
     submitted.metadata = BTreeMap::new();
@@ -360,6 +366,7 @@ fn minimal_orders() -> [order::Event; 4] {
     [
         submitted.into(),
         OrderCancelled { cause: CancellationCause::Requested, note: None, was_confirmed: false }.into(),
+        OrderShipped { shipment: SHIPMENT, items: mugs(2), carrier: None, tracking_number: None }.into(),
         OrderImported {
             source: source.clone(),
             invoice: "536365".into(),

@@ -9,8 +9,10 @@ use crate::{
 };
 
 /// What is no longer written, but stands in logs: the type, its version, and that version's schema and example.
-const PAST: &[(&str, i16, &str, &str)] =
-    &[("OrderCancelled", 1, include_str!("../schemas/OrderCancelled.v1.json"), include_str!("../examples/OrderCancelled.v1.json"))];
+const PAST: &[(&str, i16, &str, &str)] = &[
+    ("OrderCancelled", 1, include_str!("../schemas/OrderCancelled.v1.json"), include_str!("../examples/OrderCancelled.v1.json")),
+    ("OrderShipped", 1, include_str!("../schemas/OrderShipped.v1.json"), include_str!("../examples/OrderShipped.v1.json")),
+];
 
 /// A version of an event type.
 #[derive(Debug, Clone, PartialEq)]

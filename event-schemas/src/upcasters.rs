@@ -13,7 +13,11 @@ pub struct Upcaster {
 }
 
 /// Every upcaster there is. Adding schema version n+1 of a type means adding its lift from n here.
-pub const UPCASTERS: &[Upcaster] = &[Upcaster { event_type: "OrderCancelled", from: 1, lift: order_cancelled_1 }];
+pub const UPCASTERS: &[Upcaster] = &[
+    Upcaster { event_type: "OrderCancelled", from: 1, lift: order_cancelled_1 },
+    // Version 2 may leave out the carrier and its number.
+    Upcaster { event_type: "OrderShipped", from: 1, lift: |old| old },
+];
 
 /// Version 1 said why in one word, with a field beside it for what belonged to each word, and wrote lost lines twice: as a list, and as the
 /// note. Version 2 has a cause that holds what belongs to it, and only a note that somebody wrote.

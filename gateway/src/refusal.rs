@@ -187,7 +187,7 @@ fn one(shape: &Shape, error: &ValidationError<'_>) -> (&'static str, String) {
 
 fn form(format: &str) -> &'static str {
     match format {
-        "iso-4217" => "must be a currency code of ISO 4217, as in \"GBP\"",
+        "iso-4217" => "must be the code of a currency of ISO 4217 that is in use, as in \"GBP\"",
         "date-time" => "must be a time as RFC 3339 writes it, as in \"2024-05-01T12:00:00Z\"",
         "date" => "must be a date, as in \"2024-05-01\"",
         "uuid" => "must be a UUID",

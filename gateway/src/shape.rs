@@ -58,7 +58,7 @@ fn compile<T: JsonSchema>() -> Result<Shape, Box<jsonschema::ValidationError<'st
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
         .with_format("idn-email", email::is_deliverable)
-        .with_format("iso-4217", |code: &str| code.parse::<Currency>().is_ok())
+        .with_format("iso-4217", |code: &str| Currency::in_use(code).is_ok())
         .with_pattern_options(PatternOptions::regex())
         .build(&schema)
         .map_err(Box::new)?;

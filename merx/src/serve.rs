@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::{Router, middleware, serve::ListenerExt};
 use command_api::{Settings, Shop, idempotency};
-use event_schemas::asyncapi::Topics;
+use event_schemas::{Currency, asyncapi::Topics};
 use event_store::kafka as cluster;
 use gateway::{Routes, problem::Kind};
 use query_api::Queries;
@@ -47,6 +47,9 @@ pub struct Options {
     /// Begin with something to see: a catalogue, and some of a real shop's order history.
     #[arg(long)]
     demo: bool,
+    /// What prices are compared in where nobody says in which, as in GBP.
+    #[arg(long, env = "MERX_CURRENCY", value_name = "CODE")]
+    currency: Option<Currency>,
     #[command(flatten)]
     kafka: kafka::Options,
     #[command(flatten)]
@@ -134,7 +137,7 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
     let search = Search::open(&options.search, data_dir, roles)?;
-    let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index));
+    let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index)).in_currency(options.currency);
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
     let health = Health::new(database.pool.clone(), gateway::metrics::install(), published);
     let stopping = CancellationToken::new();

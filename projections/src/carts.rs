@@ -39,7 +39,7 @@ impl Projection for Carts {
 }
 
 fn created(id: CartId, event: &CartCreated, at: Timestamp) -> Cart {
-    let nothing = Money::zero(event.currency);
+    let nothing = Some(Money::zero(event.currency));
     Cart {
         id,
         currency: event.currency,
@@ -78,7 +78,7 @@ fn change(cart: &mut Cart, event: &Event, at: Timestamp) {
 fn set(items: &mut Vec<CartItem>, sku: &Sku, quantity: u32) {
     match items.iter_mut().find(|item| item.sku == *sku) {
         Some(item) => item.quantity = quantity,
-        None => items.push(CartItem { sku: sku.clone(), title: String::new(), quantity, unit_price: None, line_total: None }),
+        None => items.push(CartItem::unpriced(sku.clone(), quantity)),
     }
 }
 

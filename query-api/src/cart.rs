@@ -27,7 +27,10 @@ pub fn routes() -> Routes<Queries> {
     Routes::new().add(
         Route::get("/v1/carts/{id}", one)
             .summary("A cart, at the prices of now")
-            .description("A running flash sale's price is included; stock is not looked at. A cart that was bought shows what was charged.")
+            .description(
+                "A running flash sale's price is included; stock is not looked at. A line that can't be bought says why in `problem`, and as long \
+                 as there is one, the sums are null. A cart that was bought shows what was charged.",
+            )
             .tag("Carts")
             .path_param("id", "the cart's id")
             .answers::<Cart>(200)
@@ -145,11 +148,11 @@ fn as_charged(cart: &str, order: &str) -> Result<Cart, Error> {
         if let Some(line) = charged.items.iter().find(|line| line.sku == item.sku.as_str()) {
             let title = line.title.clone();
             let (unit_price, line_total) = (Some(unsigned(line.unit_price)), Some(unsigned(line.line_total)));
-            *item = CartItem { sku: item.sku.clone(), title, quantity: item.quantity, unit_price, line_total };
+            *item = CartItem { sku: item.sku.clone(), title, quantity: item.quantity, unit_price, line_total, problem: None };
         }
     }
-    (cart.subtotal, cart.total) = (unsigned(charged.subtotal), unsigned(charged.total));
-    (cart.discount, cart.shipping, cart.tax) = (charged.discount, charged.shipping, charged.tax);
+    let (subtotal, total) = (unsigned(charged.subtotal), unsigned(charged.total));
+    cart.sum_up(Some([subtotal, charged.discount, charged.shipping, charged.tax, total]));
     Ok(cart)
 }
 

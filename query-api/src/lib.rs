@@ -33,6 +33,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use ::search::Index;
+use event_schemas::Currency;
 use freshness::Checkpoints;
 
 /// What the handlers read from. Cheap to clone.
@@ -43,6 +44,7 @@ pub struct Queries {
     checkpoints: Arc<Checkpoints>,
     closing: Arc<watch::Sender<bool>>,
     search: Option<Arc<dyn Index>>,
+    currency: Option<Currency>,
 }
 
 impl Queries {
@@ -51,7 +53,13 @@ impl Queries {
     #[must_use]
     pub fn new(store: EventStore, reads: PgPool, search: Option<Arc<dyn Index>>) -> Self {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
-        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search }
+        Self { store, reads, checkpoints, closing: Arc::new(watch::Sender::new(false)), search, currency: None }
+    }
+
+    /// The same of a shop whose prices are compared in `currency` where nobody says in which.
+    #[must_use]
+    pub fn in_currency(self, currency: Option<Currency>) -> Self {
+        Self { currency, ..self }
     }
 
     /// Answers every long poll at once, now and from now on: call it when the server begins to stop.

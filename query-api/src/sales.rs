@@ -23,8 +23,8 @@ use crate::{
 use days::Day;
 
 const PROJECTIONS: [&str; 1] = ["sales"];
-/// What is shown for products that had no category.
-const UNCATEGORISED: &str = "uncategorised";
+/// What is shown for products that had no category: no category's id has such characters.
+const UNCATEGORISED: &str = "(none)";
 /// ISO 4217 for "no currency": what sums are in where nothing was ever sold.
 const NO_CURRENCY: &str = "XXX";
 
@@ -120,7 +120,7 @@ struct Sales {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "SalesLine")]
 struct Line {
-    /// The day, the month, the SKU, the category's id (`uncategorised` for none) or the country.
+    /// The day, the month, the SKU, the category's id (`(none)` for none) or the country.
     key: String,
     #[serde(flatten)]
     figures: Figures,

@@ -1,7 +1,7 @@
 //! What is searched of a product.
 
 use event_schemas::{
-    Money,
+    Money, Timestamp,
     resource::{Product, ProductStatus},
 };
 use rust_decimal::Decimal;
@@ -19,6 +19,17 @@ pub struct Category {
     pub name: String,
 }
 
+/// A flash sale that is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sale {
+    /// From when on its price is charged.
+    pub starts_at: Timestamp,
+    /// When that ends (exclusive).
+    pub ends_at: Timestamp,
+    /// What one unit costs meanwhile.
+    pub price: Money,
+}
+
 /// A product as it is indexed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -34,8 +45,10 @@ pub struct Document {
     pub categories: Vec<Category>,
     /// Named properties.
     pub attributes: Vec<(String, String)>,
-    /// What one unit costs.
+    /// What one unit costs while no flash sale runs.
     pub price: Money,
+    /// Its flash sales that are not closed, in the order in which they start. No two run at once.
+    pub sales: Vec<Sale>,
     /// Whether any unit can be bought.
     pub in_stock: bool,
     /// The sum of its ratings.
@@ -47,9 +60,9 @@ pub struct Document {
 }
 
 impl Document {
-    /// Of `product`, which is in `categories`; none where it is not sold.
+    /// Of `product`, which is in `categories` and has these `sales`; none where it is not sold.
     #[must_use]
-    pub fn of(product: Product, categories: Vec<Category>, facts: Facts) -> Option<Self> {
+    pub fn of(product: Product, categories: Vec<Category>, sales: Vec<Sale>, facts: Facts) -> Option<Self> {
         (product.status == ProductStatus::Active).then(|| Self {
             sku: product.sku.to_string(),
             title: product.title,
@@ -58,6 +71,7 @@ impl Document {
             categories,
             attributes: product.attributes.into_iter().collect(),
             price: product.price,
+            sales,
             in_stock: facts.available > 0,
             rating_sum: facts.rating_sum,
             rating_count: facts.rating_count,

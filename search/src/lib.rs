@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use document::{Category, Document};
+pub use document::{Category, Document, Sale};
 pub use embedded::Embedded;
 pub use meilisearch::Meilisearch;
 pub use query::{Request, Sort};
@@ -91,6 +91,11 @@ pub trait Index: Send + Sync {
     /// Puts what was filled anew in the place of what was before, all at once; it has come to `place`.
     fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// How far that has come which searches are answered from; none where there is nothing to answer from.
+    fn serves(&self) -> BoxFuture<'_, Result<Option<Place>, Error>> {
+        self.place()
+    }
+
     /// What `request` finds.
     fn search<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Error>>;
 
@@ -107,7 +112,7 @@ pub struct Answer {
     pub total: u64,
     /// The facets that were asked for.
     pub facets: Vec<Facet>,
-    /// The least and the greatest price of all that was found, where all of them are in one currency.
+    /// The least and the greatest price that is charged for what was found: in the currency that was asked for, else where all are in one.
     pub price: Option<(Money, Money)>,
     /// Where the next page begins.
     pub next: Option<query::After>,
@@ -158,6 +163,9 @@ pub enum Error {
         /// What it is.
         name: String,
     },
+    /// Prices are compared, and it is not clear in which of these currencies.
+    #[error("prices are in {}: say which of these counts", .0.join(", "))]
+    CurrencyRequired(Vec<String>),
     /// The index can't be used now; the same again may well succeed.
     #[error("{0}")]
     Unavailable(String),

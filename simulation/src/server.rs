@@ -223,6 +223,23 @@ impl World {
             Ok(events) => Staging::Staged(events.into_iter().map(Into::into).collect(), cached.version),
         }
     }
+
+    /// [`Self::stage`] for several commands, each decided on what the one before leads to.
+    pub fn stage_each<A: Simulated>(&mut self, server: ServerId, stream: &StreamId, commands: &[A::Command], now: Timestamp) -> Staging<A> {
+        let mutation = self.mutation;
+        let Some(cached) = self.cached::<A>(server, stream).filter(|cached| !cached.is_stale) else { return Staging::Stale };
+        let (mut state, mut events) = (cached.state.clone(), Vec::new());
+        for command in commands {
+            match A::decide_under(mutation, &state, command, now) {
+                Err(refusal) => return Staging::Refused(cached.version, refusal),
+                Ok(more) => {
+                    state = more.iter().fold(state, |state, event| A::evolve(state, event, now));
+                    events.extend(more.into_iter().map(Into::into));
+                }
+            }
+        }
+        if events.is_empty() { Staging::Unchanged(cached.version) } else { Staging::Staged(events, cached.version) }
+    }
 }
 
 impl Sim {

@@ -49,6 +49,8 @@ pub(crate) struct Server {
     pub stands_until: i64,
     /// By how much its clock is wrong, in microseconds.
     pub clock_offset: i64,
+    /// Whether it is of the version before: it was not replaced yet.
+    pub is_older: bool,
 }
 
 /// Work that one server at a time does for all.
@@ -145,7 +147,13 @@ pub(crate) struct World {
 
 impl World {
     pub fn new(shape: Shape, mut rng: Rng, mutation: Option<Mutation>, trace: Trace) -> Self {
-        let server = |_| Server { is_up: true, clock_offset: rng.i64(-3_000_000..=3_000_000), ..Server::default() };
+        let rolls_out = rng.u32(0..3) == 0;
+        let server = |_| Server {
+            is_up: true,
+            clock_offset: rng.i64(-3_000_000..=3_000_000),
+            is_older: rolls_out && rng.bool(),
+            ..Server::default()
+        };
         let servers = (0..shape.servers).map(server).collect();
         let mut log = Log::default();
         log.skips_version_check = mutation == Some(Mutation::VersionCheckSkipped);
@@ -178,6 +186,11 @@ impl World {
 
     pub fn is_mutated(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
+    }
+
+    /// Whether a server is of the version before.
+    pub fn is_older(&self, server: ServerId) -> bool {
+        self.servers.get(server).is_some_and(|server| server.is_older)
     }
 
     /// Whether things still go wrong.

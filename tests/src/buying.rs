@@ -3,7 +3,9 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, buy, cart, check_out, checkout_body, confirmed, items, money, product, receive, settled, stock_becomes};
+use crate::shop::{
+    Shop, buy, cart, check_out, checkout_body, confirmed, items, money, product, receive, running_sale, settled, stock_becomes,
+};
 
 #[tokio::test]
 async fn what_is_bought_is_reserved_paid_and_leaves_stock() {
@@ -166,6 +168,59 @@ async fn one_cart_checked_out_many_times_at_once_is_one_order() {
         assert_eq!(settled(&shop, &order).await["status"], "confirmed");
     }
     stock_becomes(&shop, &sku, 90, 0).await;
+}
+
+#[tokio::test]
+async fn a_double_click_for_the_last_units_is_one_order_and_whoever_is_refused_is_told_of_it() {
+    let Some(shop) = Shop::open_with(2, &[]).await else { return };
+    let clients = [shop.servers[0].client(), shop.servers[1].client()];
+    let mut orders = Vec::new();
+    for round in 0..20 {
+        let (sku, other) = (product(&shop, "2", 2).await, product(&shop, "3", 1).await);
+        if round % 3 == 0 {
+            // What the other one has bought counts against the limit of the same buyer.
+            let mut sale = running_sale(&sku, 2);
+            sale["limit_per_customer"] = json!(2);
+            shop.post("/v1/flash-sales", sale).await.expect(201);
+        }
+        let cart = cart(&shop, &[(&sku, 2), (&other, 1)]).await;
+        let clicks = (0..6).map(|click| {
+            let request = clients[click % (1 + round % 2)].post(&format!("/v1/carts/{cart}/checkout"), checkout_body("tok_ok"));
+            if click == 5 { request.if_match(3).into_future() } else { request.into_future() }
+        });
+        let answers = join_all(clicks).await;
+        let order = answers.iter().find(|answer| answer.status == 201).expect("an order").id();
+        assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+        for answer in answers.into_iter().filter(|answer| answer.status != 201) {
+            assert_eq!(answer.refused(409, "cart_checked_out")["order"], order);
+        }
+        orders.push(order);
+    }
+    for order in &orders {
+        assert_eq!(settled(&shop, order).await.state(), "confirmed");
+    }
+    assert_eq!(shop.all("/v1/orders").await.len(), orders.len());
+    assert_eq!(shop.all("/v1/orders?status=rejected").await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn what_checkout_refused_is_listed_only_when_asked_for_and_says_why() {
+    let Some(shop) = Shop::open().await else { return };
+    let (sku, hot) = (product(&shop, "2", 1).await, product(&shop, "9", 5).await);
+    let placed = confirmed(&shop, &[(&sku, 1)]).await;
+    buy(&shop, &[(&sku, 1), (&hot, 2)], "tok_ok").await.refused(409, "out_of_stock");
+    let rejected = shop.until("/v1/orders?status=rejected", |orders| orders.items().len() == 1).await.items()[0].clone();
+    assert_eq!(rejected["timeline"][1]["reason"], format!("out_of_stock: {sku}"));
+    let id = rejected["id"].as_str().unwrap();
+    for path in ["/v1/orders", "/v1/orders?email=buyer@shop.example"] {
+        let listed: Vec<_> = shop.all(path).await.into_iter().map(|order| order["id"].clone()).collect();
+        assert_eq!(listed, [json!(placed)], "{path}");
+    }
+    assert_eq!(shop.all("/v1/orders?status=rejected&email=buyer@shop.example").await.len(), 1);
+    assert_eq!(shop.get(&format!("/v1/orders/{id}")).await.expect(200).state(), "rejected");
+    stock_becomes(&shop, &hot, 5, 0).await;
+    // Nothing was ever held for it.
+    assert!(crate::shop::happened(&shop, &format!("stock-{hot}")).await.iter().all(|(name, _)| name == "StockReceived"));
 }
 
 #[tokio::test]

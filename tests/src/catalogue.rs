@@ -59,6 +59,60 @@ async fn a_parent_makes_no_circle() {
     }
 }
 
+/// Categories `prefix1`, `prefix2`, … each below the one before.
+async fn chain(shop: &Shop, prefix: &str, levels: usize) {
+    for level in 1..=levels {
+        let parent = if level == 1 { Value::Null } else { json!(format!("{prefix}{}", level - 1)) };
+        shop.post("/v1/categories", json!({"id": format!("{prefix}{level}"), "name": "x", "parent": parent})).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_is_not_moved_deeper_than_categories_are_nested() {
+    let Some(shop) = Shop::open_with(2, &[]).await else { return };
+    let other = shop.servers[1].client();
+    chain(&shop, "a", 32).await;
+    chain(&shop, "b", 16).await;
+    let below = |parent: &str| json!({"parent": parent});
+    let refused = shop.post("/v1/categories", json!({"id": "c", "name": "c", "parent": "a32"})).await.refused(422, "invalid_request");
+    assert_eq!((refused.pointers(), &refused["errors"][0]["code"]), (vec!["/parent"], &json!("too_deep")));
+    for client in [&other, &shop] {
+        let refused = client.patch("/v1/categories/b1", below("a17")).await.refused(422, "invalid_request");
+        assert_eq!((refused.pointers(), &refused["errors"][0]["code"]), (vec!["/parent"], &json!("too_deep")));
+    }
+    other.patch("/v1/categories/b1", below("a16")).await.expect(200);
+    shop.post("/v1/categories", json!({"id": "c", "name": "c", "parent": "b16"})).await.expect(422);
+    shop.patch("/v1/categories/b2", below("b1")).await.expect(200);
+    shop.patch("/v1/categories/b1", json!({"name": "Renamed", "parent": null})).await.expect(200);
+    shop.post("/v1/categories", json!({"id": "c", "name": "c", "parent": "b16"})).await.expect(201);
+    shop.patch("/v1/categories/b1", below("a16")).await.expect(422);
+}
+
+#[tokio::test]
+async fn two_changes_at_once_that_are_too_deep_together_are_not_both_made() {
+    let Some(shop) = Shop::open_with(2, &[]).await else { return };
+    let other = shop.servers[1].client();
+    for round in 0..6 {
+        let (a, b) = (format!("a{round}-"), format!("b{round}-"));
+        chain(&shop, &a, 17).await;
+        chain(&shop, &b, 15).await;
+        let deepest = format!("{b}15");
+        let moved = shop.patch(&format!("/v1/categories/{b}1"), json!({"parent": format!("{a}17")})).into_future();
+        let grown = if round % 2 == 0 {
+            other.post("/v1/categories", json!({"id": format!("c{round}"), "name": "c", "parent": deepest})).into_future()
+        } else {
+            shop.post("/v1/categories", json!({"id": format!("c{round}"), "name": "c"})).await.expect(201);
+            other.patch(&format!("/v1/categories/c{round}"), json!({"parent": deepest})).into_future()
+        };
+        let (moved, grown) = futures::join!(moved, grown);
+        let made = [&moved, &grown].iter().filter(|answer| answer.status < 300).count();
+        assert_eq!(made, 1, "{moved}\n{grown}");
+        for answer in [moved, grown].into_iter().filter(|answer| answer.status >= 300) {
+            assert_eq!(answer.refused(422, "invalid_request")["errors"][0]["code"], "too_deep");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_merge_patch_removes_what_is_null_and_keeps_the_rest() {
     let Some(shop) = Shop::open().await else { return };

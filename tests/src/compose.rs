@@ -19,7 +19,12 @@ use crate::{
 };
 
 /// What somebody has to think up before the first start.
-const SECRETS: [(&str, &str); 3] = [("POSTGRES_PASSWORD", "a1"), ("MERX_ADMIN_KEY", "test-key"), ("MEILI_MASTER_KEY", "c3c3c3c3c3c3c3c3")];
+const SECRETS: [(&str, &str); 4] = [
+    ("POSTGRES_PASSWORD", "a1"),
+    ("MERX_DATABASE_PASSWORD", "b2"),
+    ("MERX_ADMIN_KEY", "test-key"),
+    ("MEILI_MASTER_KEY", "c3c3c3c3c3c3c3c3"),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
@@ -32,6 +37,7 @@ struct Service {
     command: Vec<String>,
     environment: BTreeMap<String, String>,
     replicas: u64,
+    ports: Vec<String>,
 }
 
 fn services() -> Vec<Service> {
@@ -55,6 +61,7 @@ fn read(name: &str, service: &Value) -> Service {
         command: service["command"].as_sequence().into_iter().flatten().map(text).collect(),
         environment: environment.map(|(name, value)| (text(name), text(value))).collect(),
         replicas: service["deploy"]["replicas"].as_u64().unwrap_or(1),
+        ports: service["ports"].as_sequence().into_iter().flatten().map(text).collect(),
     }
 }
 
@@ -98,7 +105,7 @@ fn docker_compose_takes_it_once_every_secret_is_set() {
     };
     let Some(output) = configured(None) else { return skipped("docker-compose") };
     assert!(output.status.success(), "{}", told(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("postgres://merx:a1@postgres:5432/merx"), "{}", told(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("postgres://merx:b2@postgres:5432/merx"), "{}", told(&output));
     for (name, _) in SECRETS {
         let output = configured(Some(name)).expect("docker-compose");
         assert!(!output.status.success() && told(&output).contains("set it"), "without {name}: {}", told(&output));
@@ -152,6 +159,57 @@ fn it_runs_every_role_and_the_kafka_that_is_tested_and_has_no_secret() {
     }
 }
 
+#[test]
+fn any_number_of_each_role_can_run_behind_one_port_and_the_shop_is_no_superuser() {
+    let services = services();
+    let (of_merx, others): (Vec<_>, Vec<_>) = services.iter().partition(|service| service.image == "merx");
+    for service in &of_merx {
+        assert_eq!(service.ports, Vec::<String>::new(), "{} can't be scaled: a port of the host is one container's", service.name);
+    }
+    let published: Vec<_> = others.iter().flat_map(|service| &service.ports).collect();
+    assert_eq!(published, ["127.0.0.1:8080:8080"]);
+    let mounted = |name: &str| std::fs::read_to_string(root().join("deploy").join(name)).expect("a file that compose.yaml mounts");
+    let (proxy, role) = (mounted("haproxy.cfg"), mounted("postgres-role.sh"));
+    for service in ["command-api", "query-api"] {
+        assert!(proxy.contains(&format!("server-template {service} 20 {service}:8080 check")), "{proxy}");
+    }
+    let superuser = &service_environment(&services, "postgres")["POSTGRES_USER"];
+    for service in &of_merx {
+        assert!(!service.environment["DATABASE_URL"].starts_with(&format!("postgres://{superuser}:")), "{}", service.name);
+    }
+    assert!(role.contains("create role merx login nosuperuser nocreatedb nocreaterole"), "{role}");
+}
+
+#[tokio::test]
+async fn an_ordinary_role_that_owns_its_database_is_enough_for_a_shop() {
+    let Some(database) = Database::create().await else { return };
+    let _room = room_for(1).await;
+    let (role, mut connection) = (unique("merx_role").replace('-', "_"), database.connect().await);
+    let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&mut connection).await.expect("its name");
+    let run = async |connection: &mut sqlx::PgConnection, statement: String| {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(connection).await.expect("a statement");
+    };
+    run(&mut connection, format!("create role {role} login nosuperuser nocreatedb nocreaterole noreplication password 'b2'")).await;
+    run(&mut connection, format!("alter database {name} owner to {role}")).await;
+    // Whatever the server asks of others, this role it takes as it comes: the connection is told to act as it.
+    let separator = if database.url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}options=-c%20role%3D{role}", database.url);
+    let server = Server::start(Launch::on_database(&url)).await;
+    let client = server.client();
+    let sku = product(&client, "2.50", 5).await;
+    let order = buy(&client, &[(&sku, 2)], "tok_ok").await.expect(201).id();
+    assert_eq!(settled(&client, &order).await["status"], "confirmed");
+    let owner: String = sqlx::query_scalar("select tableowner::text from pg_tables where tablename = 'events'")
+        .fetch_one(&mut connection)
+        .await
+        .expect("the owner");
+    assert_eq!(owner, role, "it was made by somebody else");
+    drop(server);
+    run(&mut connection, format!("reassign owned by {role} to current_user")).await;
+    run(&mut connection, format!("drop owned by {role}")).await;
+    run(&mut connection, format!("drop role {role}")).await;
+}
+
 fn role(service: &Service) -> String {
     let [command, option, role] = &service.command[..] else { panic!("{}: {:?}", service.name, service.command) };
     assert_eq!((command.as_str(), option.as_str()), ("serve", "--role"), "{}", service.name);
@@ -161,8 +219,7 @@ fn role(service: &Service) -> String {
 /// What a container of this service would be, as a process: with its variables, but for where Postgres, Kafka and Meilisearch are.
 fn launch(service: &Service, services: &[Service], database: &Database, brokers: &str, prefix: &str, meilisearch: &str) -> Launch {
     let postgres = &service_environment(services, "postgres");
-    let url =
-        format!("postgres://{}:{}@postgres:5432/{}", postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"], postgres["POSTGRES_DB"]);
+    let url = format!("postgres://merx:{}@postgres:5432/merx", postgres["MERX_DATABASE_PASSWORD"]);
     let listeners = &service_environment(services, "kafka")["KAFKA_ADVERTISED_LISTENERS"];
     let (_, advertised) = listeners.split_once("://").expect("a listener");
     let mut launch = Launch { arguments: service.command[1..].to_vec(), ..Launch::default() };

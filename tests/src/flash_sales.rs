@@ -180,3 +180,52 @@ async fn a_crowd_gets_the_allotment_and_no_customer_more_than_the_limit() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(shop.get(&path).await["sold"], 30);
 }
+
+#[tokio::test]
+async fn a_limit_is_not_passed_by_other_ways_to_write_the_address() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "20", 100).await;
+    announce(&shop, &sku, -5_000, 600_000, 50, Some(1)).await.expect(201);
+    buy_as(&shop, "jos\u{e9}.ann@shop.example", &sku, 1, "tok_ok").await.expect(201);
+    let ways = ["JOS\u{c9}.Ann@Shop.Example", "jose\u{301}.ann@shop.example", "jos\u{e9}.ann@SHOP.example"];
+    for way in ways {
+        let refused = buy_as(&shop, way, &sku, 1, "tok_ok").await;
+        // Some of them may be no address at all; none is another customer.
+        assert!([409, 422].contains(&refused.status), "{way:?}: {refused}");
+        if refused.status == 409 {
+            refused.refused(409, "limit_per_customer");
+        }
+    }
+    buy_as(&shop, "ann@shop.example", &sku, 1, "tok_ok").await.expect(201);
+    for way in
+        ["ann@shop.example.", "\"ann\"@shop.example", "a\u{200b}nn@shop.example", "ann@shop.example\u{feff}", "ann@shop\u{ad}.example"]
+    {
+        let refused = buy_as(&shop, way, &sku, 1, "tok_ok").await;
+        assert!(refused.status == 422 || refused["code"] == "limit_per_customer", "{way:?}: {refused}");
+    }
+    // The same address finds its orders, however it is written.
+    let listed = shop.until("/v1/orders?email=ANN@Shop.example.", |orders| orders.items().len() == 1).await;
+    assert_eq!(listed.items()[0]["email"], "ann@shop.example");
+}
+
+#[tokio::test]
+async fn a_sale_is_cheaper_than_the_product_of_what_is_sold_and_ends_within_a_year() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "5.01", 100).await;
+    const DAY_MS: i64 = 86_400_000;
+    announce(&shop, &sku, 0, 367 * DAY_MS, 5, None).await.expect(422);
+    let priced = |price: &str| {
+        let mut sale = crate::shop::running_sale(&sku, 1);
+        sale["price"] = money(price);
+        shop.post("/v1/flash-sales", sale)
+    };
+    for price in ["5.01", "5.010", "5.02", "20"] {
+        assert_eq!(priced(price).await.refused(422, "price_not_lower").pointers(), ["/price/amount"], "{price}");
+    }
+    let status = async |status: &str| shop.patch(&format!("/v1/products/{sku}"), json!({"status": status})).await.expect(200);
+    status("archived").await;
+    priced("5").await.refused(409, "not_for_sale");
+    status("active").await;
+    priced("5").await.expect(201);
+    announce(&shop, &sku, 400 * DAY_MS, 765 * DAY_MS, 5, None).await.expect(201);
+}

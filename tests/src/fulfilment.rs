@@ -1,7 +1,7 @@
 //! What happens to an order after it was paid: parcels, deliveries, returns and cancellations.
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::shop::{Shop, buy, confirmed, is_settled, items, money, product, settled, stock_becomes};
 
@@ -90,6 +90,25 @@ async fn what_was_refunded_before_is_not_refunded_again_at_the_cancellation() {
     let order = shop.until(&path, |order| order["payment"]["status"] == "refunded" && is_settled(&order.body)).await;
     let amounts: Vec<_> = order["refunds"].as_array().unwrap().iter().map(|refund| refund["amount"].clone()).collect();
     assert_eq!((&order["payment"]["refunded"], amounts), (&money("12.00"), vec![money("5.00"), money("7.00")]), "{order}");
+}
+
+#[tokio::test]
+async fn a_parcel_may_leave_without_a_carrier_or_its_number() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "4", 10).await;
+    let path = format!("/v1/orders/{}", confirmed(&shop, &[(&sku, 3)]).await);
+    let one = |mut parcel: Value| {
+        parcel["items"] = items(&[(&sku, 1)]);
+        shop.post(&format!("{path}/shipments"), parcel)
+    };
+    one(json!({})).await.expect(201);
+    one(json!({"carrier": "Royal Mail"})).await.expect(201);
+    let shipped = one(json!({"tracking_number": "RM3"})).await.expect(201);
+    let told: Vec<_> =
+        shipped["shipments"].as_array().unwrap().iter().map(|one| (one["carrier"].clone(), one["tracking_number"].clone())).collect();
+    assert_eq!(told, [(Value::Null, Value::Null), (json!("Royal Mail"), Value::Null), (Value::Null, json!("RM3"))]);
+    let read = shop.get_at(&path, shipped.position()).await.expect(200);
+    assert_eq!((read.state(), &read["shipments"]), ("shipped", &shipped["shipments"]));
 }
 
 #[tokio::test]

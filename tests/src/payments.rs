@@ -37,14 +37,34 @@ async fn slow_flaky_and_lost_answers_end_confirmed_and_captured_once() {
 async fn a_declined_payment_cancels_the_order_and_gives_the_stock_back() {
     let Some(shop) = Shop::open().await else { return };
     let sku = product(&shop, "2", 10).await;
-    for token in ["tok_declined", "tok_nobody_knows"] {
-        let order = settled(&shop, &buy(&shop, &[(&sku, 2)], token).await.expect(201).id()).await;
-        assert_eq!((order.state(), &order["payment"]["status"]), ("cancelled", &json!("declined")), "{order}");
-        assert!(order["payment"]["decline_code"].is_string(), "{order}");
-        let (status, reason) = reasons(&order.body).pop().unwrap();
-        assert!(status == "cancelled" && reason.is_string(), "{order}");
-        stock_becomes(&shop, &sku, 10, 0).await;
+    let order = settled(&shop, &buy(&shop, &[(&sku, 2)], "tok_declined").await.expect(201).id()).await;
+    assert_eq!((order.state(), &order["payment"]["status"]), ("cancelled", &json!("declined")), "{order}");
+    assert!(order["payment"]["decline_code"].is_string(), "{order}");
+    let (status, reason) = reasons(&order.body).pop().unwrap();
+    assert!(status == "cancelled" && reason.is_string(), "{order}");
+    stock_becomes(&shop, &sku, 10, 0).await;
+}
+
+#[tokio::test]
+async fn an_unknown_token_or_method_is_refused_before_an_order_is_made() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let cart = crate::shop::cart(&shop, &[(&sku, 2)]).await;
+    let pay = |payment: Value| {
+        let mut body = crate::shop::checkout_body("tok_ok");
+        body["payment"] = payment;
+        shop.post(&format!("/v1/carts/{cart}/checkout"), body)
+    };
+    for token in ["tok_nobody_knows", "", "TOK_OK", "tok_ok ", "pm_card_visa"] {
+        let refused = pay(json!({"method": "simulated", "token": token})).await.refused(422, "invalid_request");
+        assert_eq!(refused.pointers(), ["/payment/token"], "{token:?}");
     }
+    let refused = pay(json!({"method": "barter", "token": "tok_nobody_knows"})).await.refused(422, "invalid_request");
+    assert_eq!(refused.pointers(), ["/payment/method", "/payment/token"]);
+    let placed = pay(json!({"method": "simulated", "token": "tok_ok"})).await.expect(201).id();
+    let mut orders = shop.all("/v1/orders").await;
+    orders.extend(shop.all("/v1/orders?status=rejected").await);
+    assert!(orders.iter().all(|order| order["id"] == placed), "{orders:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Answer, Client},
     server::Launch,
-    shop::{Shop, buy, confirmed, is_settled, items, money, product, receive, settled, unique},
+    shop::{Shop, buy, confirmed, in_days, is_settled, items, money, product, receive, settled, unique},
 };
 
 const STILL: &str = "command-api,query-api,projector";
@@ -33,8 +33,9 @@ async fn with_workers(shop: &mut Shop, launch: Launch) {
     shop.server().start_again_as(launch).await;
 }
 
-fn sale_of(sku: &str, starts_at: &str) -> Value {
-    json!({"sku": sku, "starts_at": starts_at, "ends_at": "2100-01-01T00:00:00Z", "allotment": 4, "price": money("1.10"),
+/// A sale that begins so many days from now.
+fn sale_of(sku: &str, days: i64) -> Value {
+    json!({"sku": sku, "starts_at": in_days(days), "ends_at": in_days(days + 300), "allotment": 4, "price": money("1.10"),
            "limit_per_customer": 3})
 }
 
@@ -79,7 +80,7 @@ async fn categories_products_and_reviews() {
         same(&shop, &path, &shop.patch(&path, patch).await).await;
     }
     buy(&shop, &[(&sku, 2)], "tok_down").await.expect(201);
-    let sale = shop.post("/v1/flash-sales", sale_of(&sku, "2020-01-01T00:00:00Z")).await.expect(201);
+    let sale = shop.post("/v1/flash-sales", sale_of(&sku, -30)).await.expect(201);
     let on_sale = shop.patch(&path, json!({"title": "On sale"})).await;
     assert_eq!((&on_sale["flash_sale"]["id"], &on_sale["stock"]["available"]), (&sale["id"], &json!(4)), "{on_sale}");
     assert_eq!(on_sale["rating"], json!({"average": 4.3, "count": 3}));
@@ -102,7 +103,7 @@ async fn stock_and_flash_sales() {
     shop.until(&path, |stock| stock["on_hand"] == 27).await;
     same(&shop, &path, &adjust(&shop, 1).await).await;
 
-    let sale = shop.post("/v1/flash-sales", sale_of(&sku, "2020-01-01T00:00:00Z")).await;
+    let sale = shop.post("/v1/flash-sales", sale_of(&sku, -30)).await;
     assert_eq!((sale["state"].as_str(), &sale["remaining"]), (Some("running"), &json!(4)), "{sale}");
     let sale_path = sale.location().to_owned();
     same(&shop, &sale_path, &sale).await;
@@ -122,7 +123,7 @@ async fn stock_and_flash_sales() {
     with_workers(&mut shop, launch).await;
     settled(&shop, &sold).await;
     same(&shop, &sale_path, &shop.post(&format!("{sale_path}/cancel"), json!({})).await).await;
-    let later = shop.post("/v1/flash-sales", sale_of(&sku, "2090-01-01T00:00:00Z")).await;
+    let later = shop.post("/v1/flash-sales", sale_of(&sku, 400)).await;
     assert_eq!(later["state"], "scheduled");
     same(&shop, later.clone().location(), &later).await;
 }
@@ -140,13 +141,16 @@ async fn carts() {
     let line = |sku: &str| format!("{path}/items/{sku}");
     same(&shop, &path, &shop.put(&line(&b), json!({"quantity": 10_000})).await).await;
     same(&shop, &path, &shop.put(&line(&b), json!({"quantity": 10_000})).await).await;
-    shop.post("/v1/flash-sales", sale_of(&a, "2020-01-01T00:00:00Z")).await.expect(201);
+    let mut sale = sale_of(&a, -30);
+    sale["price"] = money("0.115");
+    shop.post("/v1/flash-sales", sale).await.expect(201);
     let on_sale = shop.put(&line(&a), json!({"quantity": 3})).await;
-    assert_eq!(on_sale["items"][0]["unit_price"], money("1.10"), "{on_sale}");
+    assert_eq!((&on_sale["items"][0]["unit_price"], &on_sale["total"]), (&money("0.115"), &money("100000.34")), "{on_sale}");
     same(&shop, &path, &on_sale).await;
     shop.patch(&format!("/v1/products/{b}"), json!({"status": "archived"})).await.expect(200);
     let without = shop.put(&line(&a), json!({"quantity": 2})).await;
-    assert_eq!((&without["items"][1]["unit_price"], &without["total"]), (&Value::Null, &money("2.20")), "{without}");
+    assert_eq!((&without["items"][1]["unit_price"], &without["items"][1]["problem"]), (&Value::Null, &json!("not_for_sale")), "{without}");
+    assert_eq!((&without["items"][0]["line_total"], &without["subtotal"], &without["total"]), (&money("0.23"), &Value::Null, &Value::Null));
     same(&shop, &path, &without).await;
     shop.patch(&format!("/v1/products/{b}"), json!({"price": {"amount": "1", "currency": "EUR"}, "status": "active"})).await.expect(200);
     same(&shop, &path, &shop.put(&line(&a), json!({"quantity": 1})).await).await;

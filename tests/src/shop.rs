@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use chrono::{Duration, Utc};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
@@ -133,7 +134,12 @@ pub async fn confirmed(client: &Client, lines: &[(&str, u32)]) -> String {
 
 /// A flash sale at 1.00 that runs during all of a test.
 pub fn running_sale(sku: &str, allotment: u32) -> Value {
-    json!({"sku": sku, "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z", "allotment": allotment, "price": money("1")})
+    json!({"sku": sku, "starts_at": in_days(-30), "ends_at": in_days(300), "allotment": allotment, "price": money("1")})
+}
+
+/// The time so many days from now, on the hour before.
+pub fn in_days(days: i64) -> String {
+    (Utc::now() + Duration::days(days)).format("%Y-%m-%dT%H:00:00Z").to_string()
 }
 
 /// Waits until this much is on hand, reserved and available.

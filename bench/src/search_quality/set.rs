@@ -72,6 +72,7 @@ fn document(mut row: HashMap<String, String>, columns: &[String], created: i64) 
         categories: category.into_iter().map(|name| Category { id: name.clone(), name }).collect(),
         attributes,
         price: Money::new(amount, currency),
+        sales: Vec::new(),
         in_stock,
         rating_sum: 0,
         rating_count: 0,

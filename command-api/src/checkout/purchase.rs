@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::Duration;
 use domain::{cart, order, payment, stock};
 use event_schemas::{
-    Currency, Money, Timestamp,
+    Currency, Money, Timestamp, customer,
     events::order::{ItemQuantity, Line, OrderSubmitted, RejectionReason, Totals},
     ids::{CartId, OrderId, Sku},
 };
@@ -14,9 +14,8 @@ use gateway::Problem;
 
 use super::{Checkout, refusal};
 use crate::{
-    handler::Failure,
     pricing::{self, Offer},
-    refusals::conflict,
+    refusals::Told as _,
 };
 
 /// How long a reservation outlives the payment's deadline, so that the order is always cancelled first, in seconds.
@@ -77,11 +76,10 @@ impl Purchase {
     ) -> Result<Self, Problem> {
         refusal::unless_for_sale(&contents, offers)?;
         let wanted: Vec<(Sku, u32)> = contents.items.iter().map(|item| (item.sku.clone(), item.quantity)).collect();
-        let (lines, totals) =
-            pricing::order_lines(&wanted, offers, contents.currency).map_err(|error| conflict("total_too_large", error.to_string()))?;
+        let (lines, totals) = pricing::order_lines(&wanted, offers, contents.currency).map_err(refusal::of_total)?;
         refusal::unless_expected(checkout.expected_total, &totals, &contents, offers)?;
         let Checkout { cart, email, shipping_address, payment, metadata, .. } = checkout;
-        let customer = email.to_lowercase();
+        let customer = customer::of_email(&email);
         let submitted = OrderSubmitted { cart, email, customer, shipping_address, lines, totals, payment, metadata };
         Ok(Self { order, cart, items: contents.items, deadline: now.plus(payment_deadline), submitted })
     }
@@ -98,7 +96,7 @@ impl Purchase {
         &self.submitted.totals
     }
 
-    /// Records the submission: before any reservation, so that a crash is finished or undone by the process managers.
+    /// Records what is asked for.
     #[must_use]
     pub fn submit(&self) -> order::Command {
         order::Command::Submit(Box::new(self.submitted.clone()))
@@ -116,12 +114,6 @@ impl Purchase {
         }
     }
 
-    /// Frees what it holds of a SKU.
-    #[must_use]
-    pub fn release(&self) -> stock::Command {
-        stock::Command::Release { order: self.order }
-    }
-
     /// The three commands that place it, all or none: the cart is bought, the order placed, the payment asked for.
     #[must_use]
     pub fn place(&self) -> (cart::Command, order::Command, payment::Command) {
@@ -137,67 +129,29 @@ impl Purchase {
     }
 }
 
-/// What comes after the submission and the reservations.
-pub enum AfterReserving {
-    /// All lines are held: place it.
-    Place,
-    /// It was not submitted: release the lines.
-    Release(Problem),
-    /// Some lines are not held: reject it and release the others.
-    Reject {
-        /// Why it is rejected.
-        reason: RejectionReason,
-        /// The lines it failed on.
-        skus: Vec<Sku>,
-        /// How the client is told.
-        problem: Problem,
-    },
+/// An order that is not placed, for a reason that it says itself.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// Why.
+    pub reason: RejectionReason,
+    /// The lines it failed on.
+    pub skus: Vec<Sku>,
+    /// How the client is told.
+    pub problem: Problem,
 }
 
-/// What comes after the submission and the reservations of `lines`, in their order.
-#[must_use]
-pub fn after_reserving(
-    lines: &[Line],
-    submitted: Result<(), Problem>,
-    reserved: Vec<Result<(), Failure<stock::Refusal>>>,
-) -> AfterReserving {
-    let refusals: Vec<(&Line, Failure<stock::Refusal>)> =
-        lines.iter().zip(reserved).filter_map(|(line, outcome)| outcome.err().map(|failure| (line, failure))).collect();
-    match submitted {
-        Err(problem) => AfterReserving::Release(problem),
-        Ok(()) if refusals.is_empty() => AfterReserving::Place,
-        Ok(()) => {
-            let (reason, problem) = refusal::of_reservations(refusals.as_slice());
-            let skus = refusals.iter().map(|(line, _)| line.sku.clone()).collect();
-            AfterReserving::Reject { reason, skus, problem }
-        }
-    }
-}
-
-/// Why an order was not placed.
-pub enum NotPlaced {
-    /// It may not be.
-    Refused(Problem),
-    /// The log did not take it, or did not say.
-    Outage(event_store::Error),
-}
-
-impl From<event_store::Error> for NotPlaced {
-    fn from(error: event_store::Error) -> Self {
-        Self::Outage(error)
-    }
-}
-
-impl NotPlaced {
-    /// Whether it is tried again: something moved meanwhile.
+impl Rejection {
+    /// Lines that can't be had.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Outage(event_store::Error::Conflict))
+    pub fn of_lines(refusals: &[(&Line, stock::Refusal)]) -> Self {
+        let (reason, problem) = refusal::of_reservations(refusals);
+        Self { reason, skus: refusals.iter().map(|(line, _)| line.sku.clone()).collect(), problem }
     }
 
-    /// Whether it may have been placed all the same: then there is nothing to reject. If not, it is abandoned in time.
+    /// A cart that does not hold any more what the order is for; none where there is nothing that the order could say of it.
     #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Outage(event_store::Error::Unavailable(_)))
+    pub fn of_cart(refusal: &cart::Refusal) -> Option<Self> {
+        let moved = matches!(refusal, cart::Refusal::Changed | cart::Refusal::Empty);
+        moved.then(|| Self { reason: RejectionReason::CartChanged, skus: Vec::new(), problem: refusal.told() })
     }
 }

@@ -7,14 +7,14 @@ use event_schemas::{
     Money,
     events::order::{Line, RejectionReason, Totals},
     ids::Sku,
+    money,
 };
 use gateway::{FieldError, Problem};
 
 use super::purchase::Contents;
 use crate::{
-    handler::Failure,
     pricing::Offer,
-    refusals::{conflict, problem},
+    refusals::{Told as _, conflict},
 };
 
 fn pointer(sku: &Sku) -> String {
@@ -39,6 +39,12 @@ pub(super) fn unless_for_sale(contents: &Contents, offers: &HashMap<Sku, Offer>)
     Err(errors.into_iter().fold(conflict("not_for_sale", "some of the cart can't be bought"), Problem::error))
 }
 
+/// 409: a line, or the cart with it, is more than can be charged.
+pub(super) fn of_total((sku, error): (Sku, money::Error)) -> Problem {
+    let detail = format!("{error}: put in fewer, or buy in several carts");
+    conflict("total_too_large", error.to_string()).error(FieldError::new(pointer(&sku), "total_too_large", detail))
+}
+
 /// 409 where the total is not the one that the buyer was shown: with the total, and the lines whose price moved since they were put in.
 pub(super) fn unless_expected(
     expected: Option<Money>,
@@ -60,36 +66,30 @@ pub(super) fn unless_expected(
     Err(moved.fold(conflict("price_changed", detail).with("total", totals.total), Problem::error))
 }
 
-/// Why the order is rejected, and how that is told, where some lines could not be reserved.
-pub(super) fn of_reservations(refusals: &[(&Line, Failure<stock::Refusal>)]) -> (RejectionReason, Problem) {
+/// Why the order is rejected, and how that is told, where some lines can't be reserved.
+pub(super) fn of_reservations(refusals: &[(&Line, stock::Refusal)]) -> (RejectionReason, Problem) {
     use stock::Refusal::{LimitPerCustomer, OutOfStock, SaleChanged};
-    let rank = |failure: &Failure<stock::Refusal>| match failure {
-        Failure::Refused(OutOfStock { .. }) => 1,
-        Failure::Refused(LimitPerCustomer { .. }) => 2,
-        Failure::Refused(_) => 3,
-        Failure::VersionMismatch(_) | Failure::Store(_) => 0,
+    let rank = |refusal: &stock::Refusal| match refusal {
+        OutOfStock { .. } => 1,
+        LimitPerCustomer { .. } => 2,
+        _ => 3,
     };
-    let Some((_, worst)) = refusals.iter().min_by_key(|(_, failure)| rank(failure)) else {
-        return (RejectionReason::Abandoned, Problem::internal());
-    };
-    let (reason, told) = match worst {
-        Failure::Refused(OutOfStock { .. }) => {
+    let (reason, told) = match refusals.iter().map(|(_, refusal)| refusal).min_by_key(|refusal| rank(refusal)) {
+        Some(OutOfStock { .. }) => {
             (RejectionReason::OutOfStock, conflict("out_of_stock", "some of the cart is out of stock: nothing was reserved"))
         }
-        Failure::Refused(LimitPerCustomer { .. }) => (
+        Some(LimitPerCustomer { .. }) => (
             RejectionReason::LimitPerCustomer,
             conflict("limit_per_customer", "a customer may buy only so many in this flash sale: nothing was reserved"),
         ),
-        Failure::Refused(SaleChanged { .. }) => (
+        Some(SaleChanged { .. }) => (
             RejectionReason::PriceChanged,
             conflict("price_changed", "a flash sale began or ended while the cart was being checked out: look at it again, then check out"),
         ),
-        other => return (RejectionReason::Abandoned, problem(other.clone())),
+        Some(other) => (RejectionReason::Abandoned, other.told()),
+        None => (RejectionReason::Abandoned, Problem::internal()),
     };
-    let errors = refusals.iter().filter_map(|(line, failure)| match failure {
-        Failure::Refused(refusal) => Some(line_error(line, refusal)),
-        Failure::VersionMismatch(_) | Failure::Store(_) => None,
-    });
+    let errors = refusals.iter().map(|(line, refusal)| line_error(line, refusal));
     (reason, errors.fold(told, Problem::error))
 }
 

@@ -137,6 +137,32 @@ pub enum Staging<'e, A: Aggregate> {
     Staged(Staged<'e, A>),
 }
 
+/// What commands would lead to, before anybody goes ahead by it.
+pub enum Decision<'e, A: Aggregate> {
+    /// Events.
+    Events(Decided<'e, A>),
+    /// Anything else.
+    None(Staging<'e, A>),
+}
+
+/// Events that commands would lead to. While this lives its stream is locked; dropped, nothing has happened, and that costs nothing, however
+/// large the state.
+pub struct Decided<'e, A: Aggregate> {
+    entity: &'e Entity<A>,
+    held: MutexGuard<'e, Held<A>>,
+    events: Vec<A::Event>,
+    context: &'e Context,
+}
+
+impl<'e, A: Aggregate> Decided<'e, A> {
+    /// Goes ahead by the events.
+    #[must_use]
+    pub fn stage(mut self) -> Staged<'e, A> {
+        self.held.go_ahead(&self.events, self.context.now);
+        Staged { entity: self.entity, held: self.held, events: self.events, context: self.context, is_submitted: false }
+    }
+}
+
 /// Events that a command leads to, to be submitted at once: while this lives its stream is locked. Dropped without having been
 /// submitted, they never happened.
 pub struct Staged<'e, A: Aggregate> {
@@ -214,27 +240,47 @@ impl<A: Aggregate> Entity<A> {
     }
 
     /// Decides `command` on the newest state. Locks the stream for as long as what is staged lives, so nothing may be awaited meanwhile;
-    /// whoever stages on several streams does so in one fixed order of categories.
+    /// whoever stages on several streams does so in one fixed order: that of their categories, then of their keys.
     #[must_use]
     pub fn stage<'e>(&'e self, command: &A::Command, context: &'e Context) -> Staging<'e, A> {
+        self.stage_each(std::slice::from_ref(command), context)
+    }
+
+    /// [`Self::stage`] for several commands, as [`Self::decide`] takes them.
+    pub(super) fn stage_each<'e>(&'e self, commands: &[A::Command], context: &'e Context) -> Staging<'e, A> {
+        match self.decide(commands, context) {
+            Decision::Events(decided) => Staging::Staged(decided.stage()),
+            Decision::None(staging) => staging,
+        }
+    }
+
+    /// Decides `commands`, each on what the one before leads to: all of them, or none where one is refused. Locks the stream as
+    /// [`Self::stage`] does.
+    #[must_use]
+    pub fn decide<'e>(&'e self, commands: &[A::Command], context: &'e Context) -> Decision<'e, A> {
         let mut held = self.held.lock();
         held.catch_up();
         if held.is_stale {
-            return Staging::Stale;
+            return Decision::None(Staging::Stale);
         }
         let basis = || Basis { version: held.version, lineage: held.lineage.clone() };
         // What does not exist is refused by the rules, not by its version.
         if held.version > 0 && !context.if_match.allows(held.version) {
-            return Staging::Mismatch(basis());
+            return Decision::None(Staging::Mismatch(basis()));
         }
-        match A::decide(&held.state, command, context.now) {
-            Err(refusal) => Staging::Refused(basis(), refusal),
-            Ok(events) if events.is_empty() => Staging::Unchanged(basis()),
-            Ok(events) => {
-                held.go_ahead(&events, context.now);
-                Staging::Staged(Staged { entity: self, held, events, context, is_submitted: false })
-            }
+        match decided::<A>(&held.state, commands, context.now) {
+            Err(refusal) => Decision::None(Staging::Refused(basis(), refusal)),
+            Ok(events) if events.is_empty() => Decision::None(Staging::Unchanged(basis())),
+            Ok(events) => Decision::Events(Decided { entity: self, held, events, context }),
         }
+    }
+
+    /// What `look` sees of the newest state, perhaps ahead of its commit, and what it saw; none where the state must be read again first.
+    pub(super) fn newest<T>(&self, look: impl FnOnce(&A::State) -> T) -> Option<(T, Basis)> {
+        let mut held = self.held.lock();
+        held.catch_up();
+        let basis = Basis { version: held.version, lineage: held.lineage.clone() };
+        (!held.is_stale).then(|| (look(&held.state), basis))
     }
 
     /// What is to be asked of the log to know the stream's newest state.
@@ -338,6 +384,22 @@ impl<A: Aggregate> Entity<A> {
         held.catch_up();
         held.is_stale
     }
+}
+
+/// What `commands` lead to, one after the other.
+fn decided<A: Aggregate>(state: &A::State, commands: &[A::Command], now: Timestamp) -> Result<Vec<A::Event>, A::Refusal> {
+    let [first, rest @ ..] = commands else { return Ok(Vec::new()) };
+    let mut events = A::decide(state, first, now)?;
+    if rest.is_empty() {
+        return Ok(events);
+    }
+    let mut state = events.iter().fold(state.clone(), |state, event| A::evolve(state, event, now));
+    for command in rest {
+        let more = A::decide(&state, command, now)?;
+        state = more.iter().fold(state, |state, event| A::evolve(state, event, now));
+        events.extend(more);
+    }
+    Ok(events)
 }
 
 fn evolved<A: Aggregate>(state: A::State, missed: &[&Recorded]) -> A::State {

@@ -24,7 +24,7 @@ use gateway::IfMatch;
 use metrics::counter;
 use uuid::Uuid;
 
-pub use entity::{Basis, Entity, Staged, Staging};
+pub use entity::{Basis, Decided, Decision, Entity, Staged, Staging};
 pub(crate) use tail::Tail;
 
 /// How often a command is decided again when its stream moves under it, before the client is told to try again.
@@ -133,6 +133,20 @@ impl<A: Aggregate> Handler<A> {
         self.run_keyed(stream, command, context, |state, version| (look(state, version), None)).await
     }
 
+    /// [`Self::run`] for several commands, each decided on what the one before leads to: all of them, or none where one is refused.
+    ///
+    /// # Errors
+    /// The refusal, or why the log did not take it.
+    pub async fn run_each<T>(
+        &self,
+        stream: &StreamId,
+        commands: &[A::Command],
+        context: &Context,
+        look: impl Fn(&A::State, i64) -> T,
+    ) -> Result<Accepted<T>, Failure<A::Refusal>> {
+        self.run_each_keyed(stream, commands, context, |state, version| (look(state, version), None)).await
+    }
+
     /// [`Self::run`], where `look` may also give an answer that is kept in the same transaction for an idempotency key.
     ///
     /// # Errors
@@ -144,9 +158,19 @@ impl<A: Aggregate> Handler<A> {
         context: &Context,
         look: impl Fn(&A::State, i64) -> (T, Option<KeyedAnswer>),
     ) -> Result<Accepted<T>, Failure<A::Refusal>> {
+        self.run_each_keyed(stream, std::slice::from_ref(command), context, look).await
+    }
+
+    async fn run_each_keyed<T>(
+        &self,
+        stream: &StreamId,
+        commands: &[A::Command],
+        context: &Context,
+        look: impl Fn(&A::State, i64) -> (T, Option<KeyedAnswer>),
+    ) -> Result<Accepted<T>, Failure<A::Refusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let entity = self.entity(stream).await?;
-            let step = match entity.stage(command, context) {
+            let step = match entity.stage_each(commands, context) {
                 Staging::Stale => continue,
                 Staging::Unchanged(basis) => Step::Unchanged(basis),
                 Staging::Refused(basis, refusal) => Step::Refused(basis, Failure::Refused(refusal)),
@@ -215,6 +239,23 @@ impl<A: Aggregate> Handler<A> {
     pub async fn current<T>(&self, stream: &StreamId, look: impl Fn(&A::State, i64) -> T) -> Result<(T, i64, i64), event_store::Error> {
         let mut seen = self.current_all(std::slice::from_ref(stream), look).await?;
         seen.pop().ok_or(event_store::Error::Conflict)
+    }
+
+    /// What `look` sees of the newest state of `stream` once that is committed: other than [`Self::current`], it waits for what is under way
+    /// here.
+    ///
+    /// # Errors
+    /// The log can't be read, or the stream moves all the time.
+    pub async fn settled<T>(&self, stream: &StreamId, look: impl Fn(&A::State) -> T) -> Result<T, event_store::Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let entity = self.entity(stream).await?;
+            if let Some((seen, basis)) = entity.newest(&look)
+                && entity.confirm(&self.store, &basis).await?
+            {
+                return Ok(seen);
+            }
+        }
+        Err(event_store::Error::Overloaded)
     }
 
     /// Makes it known that `stream` is new, so that the log is not asked for it: its id has just been made. Should there be such a stream all

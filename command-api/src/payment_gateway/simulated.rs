@@ -8,6 +8,9 @@ use sqlx::PgPool;
 
 use super::{ChargeOutcome, ChargeRequest, NoAnswer, PaymentGateway, RefundRequest, VoidOutcome};
 
+/// The tokens that it knows.
+pub const TOKENS: [&str; 6] = ["tok_ok", "tok_declined", "tok_slow", "tok_flaky", "tok_lost", "tok_down"];
+
 /// The simulation. What it charged stands in tables of its own, since a real gateway remembers too.
 pub struct Gateway {
     pool: PgPool,

@@ -8,13 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    refusals::{unstored, wrong_value},
+    category_tree,
+    refusals::unstored,
     shop::Shop,
     write::{Answer, Draft, Write},
 };
-
-/// The deepest that categories are nested.
-const MAX_DEPTH: usize = 32;
 
 /// A category to be created.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,7 +59,18 @@ pub(super) fn routes() -> Routes<Shop> {
 }
 
 async fn create(State(shop): State<Shop>, write: Write, Json(new): Json<NewCategory>) -> Result<Answer, Problem> {
-    let lineage = lineage(&shop, new.parent.as_ref()).await?;
+    if new.parent.is_none() {
+        return create_below(&shop, &write, new).await;
+    }
+    to_the_end(async move {
+        let _turn = category_tree::take_turn(&shop).await.map_err(|error| unstored(&error))?;
+        create_below(&shop, &write, new).await
+    })
+    .await
+}
+
+async fn create_below(shop: &Shop, write: &Write, new: NewCategory) -> Result<Answer, Problem> {
+    let lineage = category_tree::lineage(shop, new.parent.as_ref()).await?;
     let stream = StreamId::category_of(&new.id);
     let location = format!("/v1/categories/{}", new.id);
     let command = category::Command::Create { id: new.id, name: new.name, parent: new.parent, lineage };
@@ -75,35 +84,33 @@ async fn change(
     write: Write,
     Json(patch): Json<CategoryPatch>,
 ) -> Result<Answer, Problem> {
-    let stream = StreamId::category_of(&id);
-    let render = |state: &category::State, version| Draft::changed(version, &state.resource(version)?);
     let CategoryPatch { name, parent } = patch;
-    if parent.is_none() {
-        let command = category::Command::Change { name, parent: None, lineage: Vec::new() };
-        return write.run(&shop.categories, &stream, &command, render).await;
-    }
-    // Two moves at once could each be right and together make a circle: one after the other, whichever servers they reach.
-    let _turn = shop.store.take_turn("category-tree").await.map_err(|error| unstored(&error))?;
-    let lineage = lineage(&shop, parent.as_ref().and_then(Option::as_ref)).await?;
-    let command = category::Command::Change { name, parent, lineage };
-    write.run(&shop.categories, &stream, &command, render).await
+    let Some(parent) = parent else {
+        let command = category::Command::Change { name, parent: None, lineage: Vec::new(), height: 0 };
+        return run(&shop, &write, &id, &command).await;
+    };
+    to_the_end(async move {
+        let _turn = category_tree::take_turn(&shop).await.map_err(|error| unstored(&error))?;
+        let lineage = category_tree::lineage(&shop, parent.as_ref()).await?;
+        let height = match &parent {
+            Some(_) => category_tree::height(&shop, &id).await.map_err(|error| unstored(&error))?,
+            None => 0,
+        };
+        let command = category::Command::Change { name, parent: Some(parent), lineage, height };
+        run(&shop, &write, &id, &command).await
+    })
+    .await
 }
 
-/// `parent` and all that it is below, nearest first; 422 where there is no such category.
-async fn lineage(shop: &Shop, parent: Option<&CategoryId>) -> Result<Vec<CategoryId>, Problem> {
-    let mut lineage = Vec::new();
-    let mut next = parent.cloned();
-    while let Some(id) = next {
-        let look = |state: &category::State, _| state.place().map(|place| place.parent.clone());
-        let (above, ..) = shop.categories.current(&StreamId::category_of(&id), look).await.map_err(|error| unstored(&error))?;
-        let Some(above) = above else {
-            return Err(wrong_value("/parent", "unknown_category", format!("There is no category {id}: create it first.")));
-        };
-        lineage.push(id);
-        if lineage.len() >= MAX_DEPTH {
-            return Err(wrong_value("/parent", "too_deep", format!("Categories are nested up to {MAX_DEPTH} deep.")));
-        }
-        next = above;
-    }
-    Ok(lineage)
+async fn run(shop: &Shop, write: &Write, id: &CategoryId, command: &category::Command) -> Result<Answer, Problem> {
+    let render = |state: &category::State, version| Draft::changed(version, &state.resource(version)?);
+    write.run(&shop.categories, &StreamId::category_of(id), command, render).await
+}
+
+/// Runs what holds a turn in a task of its own: a client that hangs up meanwhile does not end the turn before what it decided is committed.
+async fn to_the_end(change: impl Future<Output = Result<Answer, Problem>> + Send + 'static) -> Result<Answer, Problem> {
+    tokio::spawn(change).await.unwrap_or_else(|panic| {
+        tracing::error!(%panic, "a change of the categories panicked");
+        Err(Problem::internal())
+    })
 }

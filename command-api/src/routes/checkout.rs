@@ -1,14 +1,15 @@
 //! Checkout over HTTP: the cart becomes an order, or the refusal says why not, line by line.
 
 use axum::extract::State;
-use event_schemas::{Email, Money, events::order::PaymentMeans, ids::CartId, resource, text};
+use event_schemas::{Email, Money, events::order::PaymentMeans, ids::CartId, resource};
 use gateway::{Json, Path, Problem, Route, Routes};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::{Notes, address::NewAddress, notes};
 use crate::{
     checkout::{self, Checkout},
+    payment_gateway::simulated::TOKENS,
     shop::Shop,
     write::{Answer, Write},
 };
@@ -33,8 +34,13 @@ struct NewCheckout {
 #[serde(deny_unknown_fields)]
 struct NewPayment {
     method: Method,
-    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
+    /// What the gateway knows the buyer's means by: of `simulated`, how it is to behave.
+    #[schemars(schema_with = "token")]
     token: String,
+}
+
+fn token(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": TOKENS})
 }
 
 /// A payment gateway.
@@ -73,7 +79,7 @@ pub(super) fn routes() -> Routes<Shop> {
             .problem(409, "cart_empty", "The cart holds nothing.")
             .problem(409, "cart_checked_out", "The cart was bought; `order` is the order it became.")
             .problem(409, "cart_changed", "The cart was changed while it was being checked out. Look at it, then check out again.")
-            .problem(409, "total_too_large", "A line or the total is more than can be charged."),
+            .problem(409, "total_too_large", "A line, or the cart with it, is more than can be charged."),
     )
 }
 

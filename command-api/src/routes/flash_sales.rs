@@ -9,12 +9,14 @@ use event_schemas::{
     resource,
 };
 use gateway::{FieldError, Json, Path, Problem, Route, Routes};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    refusals::{unstored, wrong_value},
+    pricing::{self, Offer},
+    refusals::{conflict, unstored, wrong_value},
     shop::Shop,
     together::{Step, together},
     write::{Answer, Draft, Write},
@@ -50,6 +52,9 @@ pub(super) fn routes() -> Routes<Shop> {
                 .tag("Catalogue")
                 .body::<NewFlashSale>()
                 .answers::<resource::FlashSale>(201)
+                .description("It runs for at most 366 days. Its price is below the product's, and in the same currency.")
+                .problem(409, "not_for_sale", "A product is archived, or has no price in the currency that is asked for.")
+                .problem(422, "price_not_lower", "The sale's price is not below what the product costs without a sale.")
                 .problem(409, "overlapping_sale", "Another flash sale of the SKU runs at that time. Choose another time.")
                 .problem(409, "insufficient_stock", "The allotment is more than is available; `available` says how much is."),
         )
@@ -65,7 +70,7 @@ pub(super) fn routes() -> Routes<Shop> {
 }
 
 async fn announce(State(shop): State<Shop>, write: Write, Json(new): Json<NewFlashSale>) -> Result<Answer, Problem> {
-    require_currency(&shop, &new).await?;
+    require_lower(&shop, &new).await?;
     let id = FlashSaleId(Uuid::now_v7());
     let NewFlashSale { sku, starts_at, ends_at, allotment, price, limit_per_customer } = new;
     let (sale_stream, stock_stream) = (StreamId::flash_sale(id), StreamId::stock(&sku));
@@ -132,16 +137,24 @@ async fn counted(shop: &Shop, stock_stream: &StreamId, id: FlashSaleId) -> Resul
     Ok(row.map_or((0, 0), |row| (row.sold, row.reserved)))
 }
 
-/// 422 where there is no such product, or its price is in another currency.
-async fn require_currency(shop: &Shop, new: &NewFlashSale) -> Result<(), Problem> {
-    let currency = |state: &domain::product::State, _| state.listing().map(|listing| listing.price.currency);
-    let (currency, ..) = shop.products.current(&StreamId::product(&new.sku), currency).await.map_err(|error| unstored(&error))?;
-    match currency {
-        None => Err(wrong_value("/sku", "unknown_product", format!("There is no product {}: create it first.", new.sku))),
-        Some(currency) if currency != new.price.currency => {
-            let detail = format!("must be {currency}, as the product's price is");
-            Err(Problem::invalid(vec![FieldError::new("/price/currency", "currency_mismatch", detail)]))
-        }
-        Some(_) => Ok(()),
+/// 422 where there is no such product, its price is in another currency, or not above the sale's; 409 where it is not for sale.
+async fn require_lower(shop: &Shop, new: &NewFlashSale) -> Result<(), Problem> {
+    let (offer, ..) =
+        shop.products.current(&StreamId::product(&new.sku), |state, _| pricing::listed(state)).await.map_err(|error| unstored(&error))?;
+    let Some(Offer { price, is_active, .. }) = offer else {
+        return Err(wrong_value("/sku", "unknown_product", format!("There is no product {}: create it first.", new.sku)));
+    };
+    if !is_active {
+        return Err(conflict("not_for_sale", format!("product {} is archived: make it active first", new.sku)));
     }
+    if price.currency != new.price.currency {
+        let detail = format!("must be {}, as the product's price is", price.currency);
+        return Err(Problem::invalid(vec![FieldError::new("/price/currency", "currency_mismatch", detail)]));
+    }
+    if new.price.amount >= price.amount {
+        let detail = format!("must be below {price}, which the product costs without a sale");
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "price_not_lower", format!("/price/amount: {detail}"));
+        return Err(problem.error(FieldError::new("/price/amount", "price_not_lower", detail)));
+    }
+    Ok(())
 }

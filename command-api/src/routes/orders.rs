@@ -39,10 +39,12 @@ struct NewShipment {
     #[serde(default)]
     #[schemars(length(min = 1, max = 200))]
     items: Option<Vec<ItemQuantity>>,
+    #[serde(default)]
     #[schemars(length(min = 1, max = 100), regex(pattern = text::LINE))]
-    carrier: String,
+    carrier: Option<String>,
+    #[serde(default)]
     #[schemars(length(min = 1, max = 100), regex(pattern = text::LINE))]
-    tracking_number: String,
+    tracking_number: Option<String>,
 }
 
 /// A parcel that arrived.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
 
+/// The deepest that categories are nested, the one at the top counted.
+pub const MAX_DEPTH: usize = 32;
+
 /// A category of the catalogue.
 #[derive(Debug, Clone, Copy)]
 pub struct Category;
@@ -39,7 +42,8 @@ pub struct Place {
     pub parent: Option<CategoryId>,
 }
 
-/// What may be asked of a category. `lineage` is the new parent followed by its ancestors, as the caller looked them up.
+/// What may be asked of a category. `lineage` is the new parent followed by its ancestors, and `height` how many levels there are below the
+/// category, as the caller looked them up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Make it.
@@ -61,6 +65,8 @@ pub enum Command {
         parent: Option<Option<CategoryId>>,
         /// The new parent and its ancestors.
         lineage: Vec<CategoryId>,
+        /// How many levels there are below the category.
+        height: usize,
     },
 }
 
@@ -84,6 +90,14 @@ pub enum Refusal {
         /// The parent that was asked for.
         parent: CategoryId,
     },
+    /// It, or what stands below it, would be nested deeper than [`MAX_DEPTH`].
+    #[error("categories are nested up to {MAX_DEPTH} deep, and below {parent} this would come to {depth}: choose a parent further up")]
+    TooDeep {
+        /// The parent that was asked for.
+        parent: CategoryId,
+        /// How deep the deepest of them would stand.
+        depth: usize,
+    },
 }
 
 impl Refusal {
@@ -94,6 +108,7 @@ impl Refusal {
             Self::Unknown => "not_found",
             Self::Taken { .. } => "category_taken",
             Self::Circle { .. } => "category_circle",
+            Self::TooDeep { .. } => "too_deep",
         }
     }
 }
@@ -131,12 +146,14 @@ impl Aggregate for Category {
     fn decide(state: &State, command: &Command, _: Timestamp) -> Result<Vec<Event>, Refusal> {
         match (state, command) {
             (State::Nothing, Command::Create { id, name, parent, lineage }) => {
-                refuse_circle(id, parent.as_ref(), lineage)?;
+                refuse_misplaced(id, parent.as_ref(), lineage, 0)?;
                 Ok(vec![CategoryCreated { id: id.clone(), name: name.clone(), parent: parent.clone() }.into()])
             }
             (State::Created(place), Command::Create { .. }) => Err(Refusal::Taken { id: place.id.clone() }),
             (State::Nothing, Command::Change { .. }) => Err(Refusal::Unknown),
-            (State::Created(place), Command::Change { name, parent, lineage }) => change(place, name.as_ref(), parent.as_ref(), lineage),
+            (State::Created(place), Command::Change { name, parent, lineage, height }) => {
+                change(place, name.as_ref(), parent.as_ref(), lineage, *height)
+            }
         }
     }
 
@@ -164,21 +181,24 @@ fn change(
     name: Option<&String>,
     parent: Option<&Option<CategoryId>>,
     lineage: &[CategoryId],
+    height: usize,
 ) -> Result<Vec<Event>, Refusal> {
     let mut events = Vec::new();
     if let Some(name) = name.filter(|name| **name != place.name) {
         events.push(CategoryRenamed { name: name.clone() }.into());
     }
     if let Some(parent) = parent.filter(|parent| **parent != place.parent) {
-        refuse_circle(&place.id, parent.as_ref(), lineage)?;
+        refuse_misplaced(&place.id, parent.as_ref(), lineage, height)?;
         events.push(CategoryMoved { parent: parent.clone() }.into());
     }
     Ok(events)
 }
 
-fn refuse_circle(id: &CategoryId, parent: Option<&CategoryId>, lineage: &[CategoryId]) -> Result<(), Refusal> {
-    match parent {
-        Some(parent) if parent == id || lineage.contains(id) => Err(Refusal::Circle { id: id.clone(), parent: parent.clone() }),
-        _ => Ok(()),
+fn refuse_misplaced(id: &CategoryId, parent: Option<&CategoryId>, lineage: &[CategoryId], height: usize) -> Result<(), Refusal> {
+    let Some(parent) = parent else { return Ok(()) };
+    if parent == id || lineage.contains(id) {
+        return Err(Refusal::Circle { id: id.clone(), parent: parent.clone() });
     }
+    let depth = lineage.len().saturating_add(1).saturating_add(height);
+    if depth > MAX_DEPTH { Err(Refusal::TooDeep { parent: parent.clone(), depth }) } else { Ok(()) }
 }

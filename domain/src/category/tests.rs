@@ -3,7 +3,7 @@ use event_schemas::{
     ids::CategoryId,
 };
 
-use super::{Category, Command, Refusal};
+use super::{Category, Command, MAX_DEPTH, Refusal};
 use crate::harness::{after, given};
 
 fn category(code: &str) -> CategoryId {
@@ -20,11 +20,16 @@ fn create(parent: Option<&str>, lineage: &[&str]) -> Command {
 }
 
 fn rename(name: &str) -> Command {
-    Command::Change { name: Some(name.to_owned()), parent: None, lineage: vec![] }
+    Command::Change { name: Some(name.to_owned()), parent: None, lineage: vec![], height: 0 }
 }
 
 fn hang(parent: Option<&str>, lineage: &[&str]) -> Command {
-    Command::Change { name: None, parent: Some(parent.map(category)), lineage: lineage.iter().map(|code| category(code)).collect() }
+    hang_branch(parent, lineage, 0)
+}
+
+fn hang_branch(parent: Option<&str>, lineage: &[&str], height: usize) -> Command {
+    let lineage = lineage.iter().map(|code| category(code)).collect();
+    Command::Change { name: None, parent: Some(parent.map(category)), lineage, height }
 }
 
 #[test]
@@ -66,4 +71,22 @@ fn clients_see_name_and_place() {
     let renamed = CategoryRenamed { name: "Cups".to_owned() }.into();
     let seen = after::<Category>([(0, created(None)), (1, moved), (2, renamed)]).resource(3).unwrap();
     assert_eq!((seen.name.as_str(), seen.parent, seen.version), ("Cups", Some(category("home")), 3));
+}
+
+#[test]
+fn what_stands_below_a_category_counts_where_it_is_moved_to() {
+    let above: Vec<String> = (1..=MAX_DEPTH).map(|n| format!("c{n}")).collect();
+    let lineage = |levels: usize| above[..levels].iter().map(String::as_str).collect::<Vec<_>>();
+    let moved = || CategoryMoved { parent: Some(category("c1")) }.into();
+    let too_deep = |depth| Refusal::TooDeep { parent: category("c1"), depth };
+    for (levels, height) in [(1, 30), (20, 11), (31, 0)] {
+        given::<Category>([created(None)]).when(hang_branch(Some("c1"), &lineage(levels), height)).then([moved()]);
+        let deeper = hang_branch(Some("c1"), &lineage(levels), height + 1);
+        given::<Category>([created(None)]).when(deeper).then_refused(too_deep(33));
+    }
+    given::<Category>([]).when(create(Some("c1"), &lineage(31))).then([created(Some("c1"))]);
+    given::<Category>([]).when(create(Some("c1"), &lineage(32))).then_refused(too_deep(33));
+    // A branch that is too deep since before the rule can be moved to the top, and renamed.
+    given::<Category>([created(Some("c1"))]).when(hang_branch(None, &[], 40)).then([CategoryMoved { parent: None }.into()]);
+    given::<Category>([created(Some("c1"))]).when(rename("Cups")).then([CategoryRenamed { name: "Cups".to_owned() }.into()]);
 }

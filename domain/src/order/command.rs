@@ -56,10 +56,10 @@ pub enum Command {
         shipment: ShipmentId,
         /// What is in it; none is all that is left.
         items: Option<Vec<ItemQuantity>>,
-        /// Who carries it.
-        carrier: String,
-        /// The carrier's number.
-        tracking_number: String,
+        /// Who carries it, where that is said.
+        carrier: Option<String>,
+        /// The carrier's number, where that is said.
+        tracking_number: Option<String>,
     },
     /// A shipment arrived.
     Deliver {

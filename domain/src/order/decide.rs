@@ -44,7 +44,7 @@ fn decide_purchase(purchase: &Purchase, command: &Command) -> Result<Vec<Event>,
         Command::RecordStockLost { skus } => Ok(record_stock_lost(purchase, skus)),
         Command::Cancel { note } => cancel(purchase, note.as_ref()),
         Command::Ship { shipment, items, carrier, tracking_number } => {
-            ship::ship(purchase, *shipment, items.as_deref(), carrier, tracking_number)
+            ship::ship(purchase, *shipment, items.as_deref(), carrier.as_ref(), tracking_number.as_ref())
         }
         Command::Deliver { shipment } => ship::deliver(purchase, *shipment),
         Command::Return { return_id, items, reason, restock } => ship::take_back(purchase, *return_id, items, reason, *restock),

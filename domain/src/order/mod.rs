@@ -183,7 +183,7 @@ impl Purchase {
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = Event::CATEGORY;
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -33,7 +33,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::RecordStockLost { skus: vec![] }),
         1 => Just(Command::Cancel { note: None }),
         6 => (0..6_u128, option::weighted(0.9, items())).prop_map(|(n, items)| {
-            Command::Ship { shipment: shipment(n), items, carrier: String::new(), tracking_number: String::new() }
+            Command::Ship { shipment: shipment(n), items, carrier: None, tracking_number: None }
         }),
         3 => (0..6_u128).prop_map(|n| Command::Deliver { shipment: shipment(n) }),
         6 => (0..6_u128, items(), any::<bool>()).prop_map(|(n, items, restock)| {

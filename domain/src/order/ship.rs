@@ -52,8 +52,8 @@ pub(super) fn ship(
     purchase: &Purchase,
     shipment: ShipmentId,
     items: Option<&[ItemQuantity]>,
-    carrier: &str,
-    tracking_number: &str,
+    carrier: Option<&String>,
+    tracking_number: Option<&String>,
 ) -> Result<Vec<Event>, Refusal> {
     let status = purchase.status();
     if purchase.shipments.iter().any(|known| known.id == shipment) {
@@ -71,7 +71,7 @@ pub(super) fn ship(
         let requested = |(sku, requested)| Excess { sku, requested, left: 0 };
         return Err(Refusal::TooManyUnits { items: purchase.ordered().into_iter().map(requested).collect() });
     }
-    Ok(vec![OrderShipped { shipment, items, carrier: carrier.to_owned(), tracking_number: tracking_number.to_owned() }.into()])
+    Ok(vec![OrderShipped { shipment, items, carrier: carrier.cloned(), tracking_number: tracking_number.cloned() }.into()])
 }
 
 pub(super) fn deliver(purchase: &Purchase, shipment: ShipmentId) -> Result<Vec<Event>, Refusal> {

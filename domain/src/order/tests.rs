@@ -73,7 +73,7 @@ fn requested() -> Event {
 
 pub(crate) fn shipped(n: u128, items: &[(&str, u32)]) -> Event {
     let items = items.iter().map(|(code, quantity)| item(code, *quantity)).collect();
-    OrderShipped { shipment: shipment(n), items, carrier: "Post".to_owned(), tracking_number: "T1".to_owned() }.into()
+    OrderShipped { shipment: shipment(n), items, carrier: Some("Post".to_owned()), tracking_number: Some("T1".to_owned()) }.into()
 }
 
 pub(crate) fn delivered(n: u128) -> Event {
@@ -165,7 +165,7 @@ fn given_confirmed(events: impl IntoIterator<Item = Event>) -> Given<Order> {
 
 fn ship(n: u128, items: Option<&[(&str, u32)]>) -> Command {
     let items = items.map(|items| items.iter().map(|(code, quantity)| item(code, *quantity)).collect());
-    Command::Ship { shipment: shipment(n), items, carrier: "Post".to_owned(), tracking_number: "T1".to_owned() }
+    Command::Ship { shipment: shipment(n), items, carrier: Some("Post".to_owned()), tracking_number: Some("T1".to_owned()) }
 }
 
 fn take_back(n: u128, items: &[(&str, u32)]) -> Command {

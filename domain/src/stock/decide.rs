@@ -9,7 +9,7 @@ use event_schemas::{
     ids::{FlashSaleId, OrderId},
 };
 
-use super::{Command, MAX_ON_HAND, Refusal, Reservation, Sale, State};
+use super::{Command, MAX_ON_HAND, MAX_SALE_DAYS, Refusal, Reservation, Sale, State};
 
 /// The most holds that one command ends; the next one goes on.
 const MAX_EXPIRED: usize = 500;
@@ -102,6 +102,9 @@ fn allot(state: &State, command: &Command, now: Timestamp) -> Result<Vec<Event>,
     }
     if ends_at <= starts_at || ends_at <= now {
         return Err(Refusal::InvalidWindow { starts_at, ends_at });
+    }
+    if ends_at.since(starts_at).num_microseconds().is_none_or(|length| length > MAX_SALE_DAYS * 86_400_000_000) {
+        return Err(Refusal::SaleTooLong { starts_at, ends_at });
     }
     let overlaps = |other: &&Sale| !other.is_over(now) && other.starts_at < ends_at && starts_at < other.ends_at;
     if let Some(Sale { id, starts_at, ends_at, .. }) = state.sales().find(overlaps) {

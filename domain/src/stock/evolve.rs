@@ -1,6 +1,7 @@
 //! What becomes of a SKU's stock.
 
 use event_schemas::{
+    customer,
     events::stock::{Event, StockAllotted, StockReserved, StockReturned},
     ids::{FlashSaleId, OrderId},
 };
@@ -107,10 +108,12 @@ impl Count {
 
 impl Sale {
     fn count_customer(&mut self, customer: &str, quantity: i64) {
-        let held = self.customers.entry(customer.to_owned()).or_default();
+        // Old events have addresses in lower case only.
+        let customer = customer::of_email(customer);
+        let held = self.customers.entry(customer.clone()).or_default();
         *held = held.saturating_add(quantity).max(0);
         if *held == 0 {
-            self.customers.remove(customer);
+            self.customers.remove(&customer);
         }
     }
 }

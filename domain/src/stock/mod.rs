@@ -15,7 +15,7 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use event_schemas::{
-    Event as LogEvent, Money, Timestamp,
+    Event as LogEvent, Money, Timestamp, customer,
     events::stock::{AllotmentEnd, Event, StockCorrectionImported},
     ids::{FlashSaleId, OrderId, ReturnId, Sku},
     resource,
@@ -23,6 +23,9 @@ use event_schemas::{
 use serde::{Deserialize, Serialize};
 
 use crate::Aggregate;
+
+/// The longest that a flash sale runs, in days: any year.
+pub const MAX_SALE_DAYS: i64 = 366;
 
 /// The most units that are on hand.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
@@ -70,7 +73,13 @@ struct Written {
 
 impl From<Written> for Count {
     fn from(written: Written) -> Self {
-        let Written { on_hand, held, reservations, sales } = written;
+        let Written { on_hand, held, reservations, mut sales } = written;
+        // Snapshots of before addresses were normalised have some customers twice.
+        for sale in sales.values_mut() {
+            for (customer, units) in std::mem::take(&mut sale.customers) {
+                *sale.customers.entry(customer::of_email(&customer)).or_default() += units;
+            }
+        }
         let expiries = reservations.iter().map(|(order, reservation)| (reservation.until, *order)).collect();
         Self { on_hand, held, reservations, expiries, sales }
     }
@@ -110,7 +119,7 @@ pub struct Sale {
     pub sold: i64,
     /// Units that orders hold.
     pub reserved: i64,
-    /// Units that each customer holds or bought.
+    /// Units that each customer holds or bought, by [`customer::of_email`].
     pub customers: BTreeMap<String, i64>,
 }
 
@@ -269,6 +278,16 @@ pub enum Refusal {
         /// When it would end.
         ends_at: Timestamp,
     },
+    /// A flash sale would run for longer than a year.
+    #[error(
+        "a flash sale from {starts_at} to {ends_at} would run for more than {MAX_SALE_DAYS} days: let it end earlier, or change the price"
+    )]
+    SaleTooLong {
+        /// When it would start.
+        starts_at: Timestamp,
+        /// When it would end.
+        ends_at: Timestamp,
+    },
 }
 
 impl Refusal {
@@ -284,6 +303,7 @@ impl Refusal {
             Self::NoReservation { .. } => "no_reservation",
             Self::OverlappingSale { .. } => "overlapping_sale",
             Self::InvalidWindow { .. } => "invalid_window",
+            Self::SaleTooLong { .. } => "sale_too_long",
         }
     }
 }
@@ -385,7 +405,7 @@ impl Sale {
     /// Units that a customer holds or bought.
     #[must_use]
     pub fn held_by(&self, customer: &str) -> i64 {
-        self.customers.get(customer).copied().unwrap_or(0)
+        self.customers.get(&customer::of_email(customer)).copied().unwrap_or(0)
     }
 }
 

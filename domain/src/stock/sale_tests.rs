@@ -1,4 +1,4 @@
-use event_schemas::events::stock::{AllotmentEnd, Event, StockReturned};
+use event_schemas::events::stock::{AllotmentEnd, Event, StockReserved, StockReturned};
 
 use super::{
     Command, Refusal, State, Stock,
@@ -54,6 +54,48 @@ fn a_sale_may_have_begun_but_not_ended() {
     given::<Stock>([received(10)]).at(20).when(allot(1, 5, 10, 20)).then_refused(invalid(10, 20));
     given::<Stock>([received(10)]).when(allot(1, 5, 10, 10)).then_refused(invalid(10, 10));
     given::<Stock>([received(10)]).when(allot(1, 5, 20, 10)).then_refused(invalid(20, 10));
+}
+
+#[test]
+fn a_sale_runs_for_a_year_at_most() {
+    let year = 366 * 24 * 3_600;
+    given::<Stock>([received(10)]).when(allot(1, 5, 10, 10 + year)).then([allotted(1, 5, 10, 10 + year)]);
+    let too_long = Refusal::SaleTooLong { starts_at: t(10), ends_at: t(11 + year) };
+    given::<Stock>([received(10)]).when(allot(1, 5, 10, 11 + year)).then_refused(too_long);
+    // One of before the rule runs on as it was announced.
+    let before = [received(10), allotted(1, 5, 10, 9 * year)];
+    given::<Stock>(before).at(8 * year).when(reserve(1, 2, Some(sale(1)))).then([reserved(1, 2, Some(sale(1)))]);
+}
+
+#[test]
+fn a_limit_counts_every_way_to_write_one_address() {
+    let limit = Refusal::LimitPerCustomer { limit: 2, held: 2 };
+    let ways = ["ann@shop.example.", "\"ann\"@shop.example", "a\u{200b}nn@shop.example", "ANN@shop.example"];
+    for way in ways {
+        // Bought as it was written when nobody normalised it.
+        let bought = StockReserved { order: order(1), quantity: 2, until: t(100), customer: way.to_lowercase(), sale: Some(sale(1)) };
+        let state = on_sale([bought.clone().into()]);
+        assert_eq!(state.sale(sale(1)).map(|sale| sale.held_by("ann@shop.example")), Some(2), "{way:?}");
+        given_sale([bought.clone().into()]).at(10).when(reserve_for("ann@shop.example", 2, 1)).then_refused(limit.clone());
+        // Once it is free again, it is free for every way to write it.
+        given_sale([bought.into(), released(1, 2, Some(sale(1)), true)]).at(10).when(reserve_for(way, 2, 2)).then([StockReserved {
+            order: order(2),
+            quantity: 2,
+            until: t(100),
+            customer: way.to_owned(),
+            sale: Some(sale(1)),
+        }
+        .into()]);
+    }
+}
+
+#[test]
+fn a_snapshot_of_before_addresses_were_normalised_counts_each_customer_once() {
+    let mut written = serde_json::to_value(on_sale([])).unwrap();
+    let customers = &mut written["sales"].as_object_mut().unwrap().values_mut().next().unwrap()["customers"];
+    *customers = serde_json::json!({"ann@shop.example": 1, "ann@shop.example.": 1});
+    let read: State = serde_json::from_value(written).unwrap();
+    assert_eq!(read.sale(sale(1)).map(|sale| sale.held_by("ann@shop.example")), Some(2));
 }
 
 #[test]

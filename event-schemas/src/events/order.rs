@@ -26,7 +26,7 @@ events! { "order",
     /// A payment arrived after it was cancelled.
     CapturedLate(OrderCapturedLate, 1),
     /// Some or all of it left.
-    Shipped(OrderShipped, 1),
+    Shipped(OrderShipped, 2),
     /// A shipment arrived.
     Delivered(OrderDelivered, 1),
     /// Some or all of it came back.
@@ -243,10 +243,10 @@ pub struct OrderShipped {
     pub shipment: ShipmentId,
     /// What is in it.
     pub items: Vec<ItemQuantity>,
-    /// Who carries it.
-    pub carrier: String,
-    /// The carrier's number.
-    pub tracking_number: String,
+    /// Who carries it, where that was said.
+    pub carrier: Option<String>,
+    /// The carrier's number, where that was said.
+    pub tracking_number: Option<String>,
 }
 
 /// A shipment arrived.

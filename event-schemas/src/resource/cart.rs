@@ -29,16 +29,16 @@ pub struct Cart {
     pub currency: Currency,
     /// Its lines, in the order they were put in.
     pub items: Vec<CartItem>,
-    /// The sum of the lines.
-    pub subtotal: Money,
+    /// The sum of the lines; null, as the other sums are, while a line has a `problem`.
+    pub subtotal: Option<Money>,
     /// What is taken off.
-    pub discount: Money,
+    pub discount: Option<Money>,
     /// What the parcel costs.
-    pub shipping: Money,
+    pub shipping: Option<Money>,
     /// What the state takes.
-    pub tax: Money,
+    pub tax: Option<Money>,
     /// What checkout would charge now.
-    pub total: Money,
+    pub total: Option<Money>,
     /// Whether it can still be bought.
     pub status: CartStatus,
     /// The order it became.
@@ -53,7 +53,17 @@ pub struct Cart {
     pub version: i64,
 }
 
-/// A line of a cart, at the price of now. A product that can't be bought any more has no price and counts nothing.
+/// Why a line can't be bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LineProblem {
+    /// Its product is archived, or has no price in the cart's currency.
+    NotForSale,
+    /// The line, or the cart with it, comes to more than can be charged.
+    TotalTooLarge,
+}
+
+/// A line of a cart, at the price of now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CartItem {
     /// The product.
@@ -64,8 +74,19 @@ pub struct CartItem {
     pub quantity: u32,
     /// What one costs now; none where it is not for sale.
     pub unit_price: Option<Money>,
-    /// What the line costs now, rounded half-even to the minor unit.
+    /// What the line costs now, rounded half-even to the minor unit; none where it can't be bought.
     pub line_total: Option<Money>,
+    /// Why it can't be bought; null where it can.
+    #[serde(default)]
+    pub problem: Option<LineProblem>,
+}
+
+impl CartItem {
+    /// A line that was not priced yet.
+    #[must_use]
+    pub fn unpriced(sku: Sku, quantity: u32) -> Self {
+        Self { sku, title: String::new(), quantity, unit_price: None, line_total: None, problem: None }
+    }
 }
 
 /// What a product is called and costs at a moment.
@@ -80,26 +101,35 @@ pub struct PricedProduct {
 impl Cart {
     /// Gives each line the title and price that `look_up` knows, and sums up.
     ///
-    /// A line whose product is unknown, not for sale or priced in another currency has no price and counts nothing. A line that is too
-    /// great to be charged, or that takes the sum past [`crate::money::MAX_AMOUNT`], keeps its price, but has no total and counts nothing.
+    /// A line whose product is unknown, not for sale or priced in another currency has no price. One that is too great to be charged, or that
+    /// takes the sum past [`crate::money::MAX_AMOUNT`], keeps its price and has no total. Either says so in `problem`, and then there are no
+    /// sums: the part that can be bought is not what the cart comes to.
     pub fn price(&mut self, look_up: impl Fn(&Sku) -> Option<PricedProduct>) {
         let mut sum = Money::zero(self.currency);
         for item in &mut self.items {
             let product = look_up(&item.sku);
             item.unit_price = product.as_ref().and_then(|product| product.price).filter(|price| price.currency == self.currency);
-            item.line_total = None;
             if let Some(product) = product {
                 item.title = product.title;
             }
             let line_total = item.unit_price.and_then(|price| price.times(item.quantity).ok()).map(Money::rounded);
-            if let Some((line_total, with_it)) = line_total.and_then(|line| Some((line, sum.plus(line).ok()?))) {
-                item.line_total = Some(line_total);
-                sum = with_it;
-            }
+            let counted = line_total.and_then(|line_total| Some((line_total, sum.plus(line_total).ok()?)));
+            (item.line_total, item.problem) = match (item.unit_price, counted) {
+                (None, _) => (None, Some(LineProblem::NotForSale)),
+                (Some(_), None) => (None, Some(LineProblem::TotalTooLarge)),
+                (Some(_), Some((line_total, with_it))) => {
+                    sum = with_it;
+                    (Some(line_total), None)
+                }
+            };
         }
         let nothing = Money::zero(self.currency);
-        (self.subtotal, self.total) = (sum, sum);
-        (self.discount, self.shipping, self.tax) = (nothing, nothing, nothing);
+        self.sum_up(if self.items.iter().any(|item| item.problem.is_some()) { None } else { Some([sum, nothing, nothing, nothing, sum]) });
+    }
+
+    /// Takes over subtotal, discount, shipping, tax and total, or that there are none.
+    pub fn sum_up(&mut self, sums: Option<[Money; 5]>) {
+        [self.subtotal, self.discount, self.shipping, self.tax, self.total] = sums.map_or([None; 5], |sums| sums.map(Some));
     }
 }
 
@@ -112,24 +142,17 @@ mod tests {
     }
 
     fn cart(items: &[(&str, u32)]) -> Cart {
-        let nothing = money("0.00", "GBP");
         let at = Timestamp::from_micros(0);
-        let item = |&(sku, quantity): &(&str, u32)| CartItem {
-            sku: sku.parse().unwrap(),
-            title: String::new(),
-            quantity,
-            unit_price: None,
-            line_total: None,
-        };
+        let item = |&(sku, quantity): &(&str, u32)| CartItem::unpriced(sku.parse().unwrap(), quantity);
         Cart {
             id: CartId(uuid::Uuid::nil()),
-            currency: nothing.currency,
+            currency: "GBP".parse().unwrap(),
             items: items.iter().map(item).collect(),
-            subtotal: nothing,
-            discount: nothing,
-            shipping: nothing,
-            tax: nothing,
-            total: nothing,
+            subtotal: None,
+            discount: None,
+            shipping: None,
+            tax: None,
+            total: None,
             status: CartStatus::Open,
             order: None,
             metadata: BTreeMap::new(),
@@ -163,26 +186,38 @@ mod tests {
     fn lines_round_half_even_and_add_up() {
         let cart = priced(&[("lantern", 3), ("half", 1), ("half", 3)]);
         assert_eq!(totals(&cart), [Some("7.65".into()), Some("0.00".into()), Some("0.02".into())]);
-        assert_eq!(cart.total, money("7.67", "GBP"));
-        assert_eq!(cart.subtotal, cart.total);
+        assert_eq!(cart.total, Some(money("7.67", "GBP")));
+        assert_eq!((cart.subtotal, cart.tax), (cart.total, Some(money("0.00", "GBP"))));
+        assert!(cart.items.iter().all(|item| item.problem.is_none()));
         assert_eq!(cart.items[1].unit_price, Some(money("0.005", "GBP")));
         assert_eq!(cart.items[0].title, "Lantern");
     }
 
-    #[test]
-    fn what_is_not_for_sale_counts_nothing() {
-        let cart = priced(&[("archived", 1), ("euro", 1), ("unknown", 1), ("lantern", 1)]);
-        assert_eq!(totals(&cart), [None, None, None, Some("2.55".into())]);
-        assert!(cart.items[..3].iter().all(|item| item.unit_price.is_none()));
-        assert_eq!(cart.items[1].title, "Euro");
-        assert_eq!(cart.total, money("2.55", "GBP"));
+    fn sums(cart: &Cart) -> [Option<Money>; 5] {
+        [cart.subtotal, cart.discount, cart.shipping, cart.tax, cart.total]
     }
 
     #[test]
-    fn a_line_past_the_limit_counts_nothing() {
+    fn what_is_not_for_sale_says_so_and_then_there_is_no_total() {
+        let cart = priced(&[("archived", 1), ("euro", 1), ("unknown", 1), ("lantern", 1)]);
+        assert_eq!(totals(&cart), [None, None, None, Some("2.55".into())]);
+        assert!(cart.items[..3].iter().all(|item| item.unit_price.is_none() && item.problem == Some(LineProblem::NotForSale)));
+        assert_eq!((cart.items[1].title.as_str(), cart.items[3].problem), ("Euro", None));
+        assert_eq!(sums(&cart), [None; 5]);
+    }
+
+    #[test]
+    fn a_line_past_the_limit_says_so_and_then_there_is_no_total() {
         let cart = priced(&[("palace", 1), ("palace", 2), ("lantern", 1), ("half", 2)]);
         assert_eq!(totals(&cart), [Some("999999999999.00".into()), None, None, Some("0.01".into())]);
-        assert_eq!(cart.total, money("999999999999.01", "GBP"));
+        let too_large = Some(LineProblem::TotalTooLarge);
+        assert_eq!(cart.items.iter().map(|item| item.problem).collect::<Vec<_>>(), [None, too_large, too_large, None]);
+        assert_eq!(sums(&cart), [None; 5]);
         assert_eq!(cart.items[1].unit_price, Some(money("999999999999", "GBP")));
+    }
+
+    #[test]
+    fn an_empty_cart_comes_to_nothing() {
+        assert_eq!(priced(&[]).total, Some(money("0.00", "GBP")));
     }
 }

@@ -200,10 +200,10 @@ impl Payment {
 pub struct Shipment {
     /// Its id.
     pub id: ShipmentId,
-    /// Who carries it.
-    pub carrier: String,
-    /// The carrier's number.
-    pub tracking_number: String,
+    /// Who carries it, where that was said.
+    pub carrier: Option<String>,
+    /// The carrier's number, where that was said.
+    pub tracking_number: Option<String>,
     /// What is in it.
     pub items: Vec<ItemQuantity>,
     /// When it left.

@@ -75,6 +75,19 @@ impl Directory {
         Ok(Some(Self { data_dir: data_dir.to_owned(), path, account, major }))
     }
 
+    /// What an operator must know who copies the data directory: that the shop is not in it. None where it is.
+    pub fn notice(&self) -> Option<String> {
+        let is_inside = self.path.starts_with(&self.data_dir);
+        (!is_inside).then(|| {
+            format!(
+                "the shop's database is not in {}, which has only a link to it, but in {}: a backup of the data directory does not save it. \
+                 Back it up with pg_dump, or copy both folders while merx is stopped",
+                self.data_dir.display(),
+                self.path.display()
+            )
+        })
+    }
+
     /// Makes the cluster of a prepared data directory that has none.
     pub async fn make(data_dir: &Path, binaries: &Binaries) -> Result<Self, Error> {
         let account = Account::for_new_cluster()?;

@@ -61,6 +61,9 @@ pub async fn start(data_dir: &Path) -> Result<Cluster, Error> {
     let postmaster = process::ensure_running(&directory, binaries, &socket).await?;
     let cluster = Cluster { directory, postmaster, socket, user };
     cluster.prepare(changed).await?;
+    if let Some(notice) = cluster.directory.notice() {
+        tracing::warn!("{notice}");
+    }
     Ok(cluster)
 }
 

@@ -45,6 +45,7 @@ async fn what_is_committed_is_there_after_a_restart_in_a_path_with_spaces_and_qu
     assert!(!data_dir.join("postgres/postmaster.pid").exists());
 
     let cluster = attach(&data_dir).await.unwrap();
+    assert_eq!(cluster.directory.notice(), None);
     let n: i32 = sqlx::query_scalar("select n from t").fetch_one(&mut connect(&cluster).await).await.unwrap();
     assert_eq!(n, 42);
     let by_url: i32 = sqlx::query_scalar("select n from t")
@@ -214,7 +215,11 @@ async fn a_folder_that_the_account_of_postgres_may_not_enter_is_no_obstacle_to_r
     let elsewhere = fs::read_link(data_dir.join("postgres")).unwrap();
     assert_eq!(cluster.directory.path, elsewhere);
     cluster.stop().await.unwrap();
-    start(&data_dir).await.unwrap().stop().await.unwrap();
+    // Each start says where the shop is: a backup of the data directory would save a link.
+    let cluster = start(&data_dir).await.unwrap();
+    let notice = cluster.directory.notice().unwrap();
+    assert!(notice.contains(elsewhere.to_str().unwrap()) && notice.contains("a backup of the data directory does not save it"), "{notice}");
+    cluster.stop().await.unwrap();
     fs::remove_dir_all(elsewhere).unwrap();
 
     let target: PathBuf = folder.path().join("closed/cluster");

@@ -268,9 +268,9 @@ pub async fn changes(pool: &PgPool, rows: Vec<Row>) -> Result<Changes, Error> {
 }
 
 fn document(row: Row, categories: &rows::Categories) -> Result<Option<Document>, Error> {
-    let Some((product, facts)) = row.product()? else { return Ok(None) };
+    let Some((product, sales, facts)) = row.product()? else { return Ok(None) };
     let above = product.category.as_ref().map(|id| categories.from(id.as_str())).unwrap_or_default();
-    Ok(Document::of(product, above, facts))
+    Ok(Document::of(product, above, sales, facts))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use event_schemas::resource::{Category as StoredCategory, Product};
-use search::{Category, Place, document::Facts};
+use search::{Category, Place, Sale, document::Facts};
 use sqlx::PgPool;
 
 /// The most steps from a category to the top: a circle, which the rules refuse, ends here too.
@@ -20,15 +20,16 @@ pub struct Row {
     reserved: i64,
     rating_sum: i64,
     rating_count: i64,
+    sales: String,
 }
 
 impl Row {
-    /// The product and what other streams say of it; none where its own stream was not seen yet.
-    pub fn product(self) -> Result<Option<(Product, Facts)>, serde_json::Error> {
+    /// The product, its sales and what other streams say of it; none where its own stream was not seen yet.
+    pub fn product(self) -> Result<Option<(Product, Vec<Sale>, Facts)>, serde_json::Error> {
         let Some((document, created)) = self.document.zip(self.created_position) else { return Ok(None) };
         let facts =
             Facts { available: self.on_hand - self.reserved, rating_sum: self.rating_sum, rating_count: self.rating_count, created };
-        Ok(Some((serde_json::from_str(&document)?, facts)))
+        Ok(Some((serde_json::from_str(&document)?, serde_json::from_str(&self.sales)?, facts)))
     }
 }
 
@@ -57,7 +58,8 @@ pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<
     sqlx::query_as!(
         Row,
         r#"
-        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count,
+               sales::text as "sales!"
         from read_model.search_products
         where (changed_position, sku) > ($1, $2)
         order by changed_position, sku limit $3
@@ -75,7 +77,8 @@ pub async fn one(pool: &PgPool, sku: &str) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"
-        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count,
+               sales::text as "sales!"
         from read_model.search_products
         where sku = $1
         "#,
@@ -90,7 +93,8 @@ pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Vec<Row>, sqlx
     sqlx::query_as!(
         Row,
         r#"
-        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count
+        select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count,
+               sales::text as "sales!"
         from read_model.search_products
         where sku > $1
         order by sku limit $2

@@ -22,6 +22,7 @@ use super::{indexer, rows};
 
 /// What it is called among the consumers of the log.
 pub const NAME: &str = "search-index";
+/// Each shape of the index has a keeper of its own: two versions of Merx that run side by side keep one each.
 const LEASE: &str = "search-indexer";
 /// The most times that a product is taken in again because it has changed meanwhile.
 const MOST_CHANGES: usize = 5;
@@ -32,7 +33,7 @@ const TELLING_LIMIT: Duration = Duration::from_secs(30);
 pub async fn run(index: Arc<dyn Index>, pool: PgPool, holder: Uuid, stopping: CancellationToken) {
     while !stopping.is_cancelled() {
         let candidacy = stopping.child_token();
-        let held = lease::keep(pool.clone(), LEASE.to_owned(), holder, candidacy.clone());
+        let held = lease::keep(pool.clone(), format!("{LEASE}-{}", search::meilisearch::SHAPE), holder, candidacy.clone());
         take_turns(&index, &pool, held.clone(), &candidacy).await;
         lease::give_away(&candidacy, held, &stopping).await;
     }

@@ -6,7 +6,7 @@ mod import;
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use event_schemas::{Event as LogEvent, Recorded, events::order::Event, ids::OrderId, resource::Order};
+use event_schemas::{Event as LogEvent, Recorded, customer, events::order::Event, ids::OrderId, resource::Order};
 use futures::FutureExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ impl Projection for Orders {
     }
 
     fn version(&self) -> i32 {
-        2 // since orders say why they were cancelled
+        3 // since they are found by their buyer's normalised address
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -70,7 +70,7 @@ async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<BTreeMap
 async fn write(connection: &mut PgConnection, orders: &BTreeMap<OrderId, Order>) -> Result<(), Error> {
     let ids: Vec<Uuid> = orders.keys().map(|id| id.uuid()).collect();
     let statuses: Vec<&str> = orders.values().map(|order| order.status.as_str()).collect();
-    let emails: Vec<Option<String>> = orders.values().map(|order| order.email.as_ref().map(|email| email.to_lowercase())).collect();
+    let emails: Vec<Option<String>> = orders.values().map(|order| order.email.as_deref().map(customer::of_email)).collect();
     let placed_at: Vec<DateTime<Utc>> = orders.values().map(|order| order.placed_at.utc()).collect();
     let versions: Vec<i64> = orders.values().map(|order| order.version).collect();
     let documents = orders.iter().map(|(id, order)| to_document(id, order)).collect::<Result<Vec<_>, _>>()?;

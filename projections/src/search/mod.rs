@@ -1,7 +1,8 @@
 //! What search finds: a row for each product, out of four kinds of streams.
 //!
 //! Each source writes columns of its own, so that two processes may fold two of them at once. `changed_position` grows with every event that
-//! changes what an index holds of the product, and only then: an order that leaves some of its stock changes nothing that is searched.
+//! changes what an index holds of the product, and only then: an order that leaves some of its stock changes nothing that is searched, nor does a
+//! flash sale that starts or ends by its time, since an index knows both.
 
 mod categories;
 mod products;
@@ -24,7 +25,7 @@ impl Projection for Search {
     }
 
     fn version(&self) -> i32 {
-        1
+        2 // since it knows the flash sales of a product
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -17,7 +17,7 @@ async fn a_cart_keeps_its_lines_in_order_without_titles_and_prices() {
     log.add(&cart, "CartItemRemoved", &json!({"sku": "A"}));
     database.apply("carts", &log.events, 3).await;
     let nothing = json!({"amount": "0.00", "currency": "GBP"});
-    let item = |sku: &str, quantity: u32| json!({"sku": sku, "title": "", "quantity": quantity, "unit_price": null, "line_total": null});
+    let item = |sku: &str, quantity: u32| json!({"sku": sku, "title": "", "quantity": quantity, "unit_price": null, "line_total": null, "problem": null});
     let document = json!({"id": id(1), "currency": "GBP", "items": [item("B", 4), item("C", 3)], "subtotal": nothing, "discount": nothing,
         "shipping": nothing, "tax": nothing, "total": nothing, "status": "open", "order": null, "metadata": {"source": "app"},
         "created_at": "2026-03-01T12:00:00.000000Z", "updated_at": "2026-03-01T12:00:05.000000Z", "version": 6});

@@ -9,14 +9,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ::search::{
     Index, Request, Sort as Order,
-    query::{After, FacetName, Filters, Words, Wrong, with_commas, wrong_text},
+    query::{After, At as Moment, FacetName, Filters, Words, Wrong, with_commas, wrong_text},
 };
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chrono::Utc;
-use event_schemas::money::{Amount, amount};
+use chrono::{DateTime, Utc};
+use event_schemas::{
+    Currency,
+    money::{Amount, amount},
+};
 use gateway::{Cursor, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
 use http::StatusCode;
 use rust_decimal::Decimal;
@@ -39,6 +42,8 @@ const CURSOR: &str = "search";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The most suggestions.
 const MOST_SUGGESTIONS: usize = 10;
+const CURRENCY_REQUIRED: &str =
+    "`price_min`, `price_max` and an order by price need one currency, and products have prices in several. Say which with `currency`.";
 const UNAVAILABLE: &str = "Search can't be used now; everything else can. Try again after `Retry-After`.";
 
 pub fn routes() -> Routes<Queries> {
@@ -49,6 +54,7 @@ pub fn routes() -> Routes<Queries> {
                 .tag("Catalogue")
                 .query::<Searching>()
                 .answers::<Found>(200)
+                .problem(422, "currency_required", CURRENCY_REQUIRED)
                 .problem(503, "search_unavailable", UNAVAILABLE)
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
         )
@@ -104,7 +110,9 @@ struct Searching {
     /// Only of one of these makers.
     #[serde(default)]
     brand: Vec<String>,
-    /// Not cheaper than this.
+    /// What prices are compared in; else what the shop's are in, else the only one that products have. By price, what has none in it comes last.
+    currency: Option<Currency>,
+    /// Not cheaper than this. The price is the one that is charged now, flash sales included.
     price_min: Option<Bound>,
     /// Not dearer than this.
     price_max: Option<Bound>,
@@ -133,7 +141,7 @@ struct Suggesting {
 }
 
 impl Searching {
-    fn request(self) -> Result<Request, Problem> {
+    fn request(self, currency: Option<Currency>, at: DateTime<Utc>) -> Result<Request, Problem> {
         let mut wrong: Vec<Wrong> = wrong_text(&self.q).into_iter().collect();
         let mut facets = Vec::new();
         for name in &self.facets {
@@ -151,6 +159,7 @@ impl Searching {
         let filters = Filters {
             categories,
             brands,
+            currency: self.currency.or(currency),
             price_min: self.price_min.map(|bound| bound.0),
             price_max: self.price_max.map(|bound| bound.0),
             in_stock: self.in_stock,
@@ -164,7 +173,7 @@ impl Searching {
             Sort::Rating => Order::Rating,
         };
         let words = Words::of(&self.q);
-        let mut request = Request { words, filters, sort, facets, limit: self.limit.into(), after: None };
+        let mut request = Request { words, filters, sort, facets, limit: self.limit.into(), after: None, at: Moment(at.into()) };
         wrong.extend(request.wrong());
         if !wrong.is_empty() {
             return Err(Problem::invalid(wrong.into_iter().map(field_error).collect()));
@@ -190,15 +199,15 @@ fn field_error(wrong: Wrong) -> FieldError {
 }
 
 async fn search(State(queries): State<Queries>, min: MinPosition, Query(searching): Query<Searching>) -> Result<Response, Problem> {
-    let request = searching.request()?;
-    let index = queries.index_from(min).await?;
-    let answer = index.search(&request).await.map_err(refused)?;
     let now = Utc::now();
-    let shown = queries.fresh(min, &PROJECTIONS, || read_many(&queries.reads, &answer.skus, now)).await?;
-    let At { position, found } = shown;
-    let position = position.min(answer.position);
-    let next_cursor = answer.next.map(|after| Cursor::encode(CURSOR, &(request.fingerprint(), after)));
-    Ok((Position(position), Json(Found::of(&request, answer, found, next_cursor))).into_response())
+    let request = searching.request(queries.currency, now)?;
+    let index = queries.index_from(min).await?;
+    let found = index.search(&request).await.map_err(refused)?;
+    let shown = queries.fresh(min, &PROJECTIONS, || read_many(&queries.reads, &found.skus, now)).await?;
+    let At { position, found: products } = shown;
+    let position = position.min(found.position);
+    let next_cursor = found.next.map(|after| Cursor::encode(CURSOR, &(request.fingerprint(), after)));
+    Ok((Position(position), Json(Found::of(&request, found, products, next_cursor))).into_response())
 }
 
 async fn suggest(
@@ -210,7 +219,7 @@ async fn suggest(
         return Err(Problem::invalid(vec![field_error(wrong)]));
     }
     let index = queries.index_from(min).await?;
-    let position = index.place().await.map_err(refused)?.map_or(0, |place| place.position);
+    let position = index.serves().await.map_err(refused)?.map_or(0, |place| place.position);
     let suggestions = index.suggest(&q, MOST_SUGGESTIONS).await.map_err(refused)?;
     let items = suggestions.into_iter().map(Suggested::from).collect();
     Ok((Position(position), Json(Suggestions { items })).into_response())
@@ -226,7 +235,7 @@ impl Queries {
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let place = index.place().await.map_err(refused)?;
+            let place = index.serves().await.map_err(refused)?;
             match place {
                 Some(place) if place.position >= min => return Ok(index),
                 Some(place) if Instant::now() >= deadline => return Err(not_yet_visible(place.position)),
@@ -247,6 +256,14 @@ fn refused(error: ::search::Error) -> Problem {
         ::search::Error::Unknown { parameter, name } => {
             let detail = format!("{name} is not known: no product has it");
             Problem::invalid(vec![FieldError::new(format!("?{parameter}"), "unknown_value", detail)])
+        }
+        ::search::Error::CurrencyRequired(codes) => {
+            let detail = format!("prices are in {}: say which of these counts", codes.join(", "));
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "currency_required", format!("?currency: {detail}")).error(FieldError::new(
+                "?currency",
+                "currency_required",
+                detail,
+            ))
         }
         ::search::Error::Unavailable(why) => {
             tracing::warn!(why, "search can't be served");

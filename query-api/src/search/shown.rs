@@ -20,7 +20,7 @@ pub struct Found {
     total: u64,
     /// For each facet that was asked for how often its values occur, the most frequent first.
     facets: BTreeMap<String, Vec<FacetValue>>,
-    /// The least and the greatest price of all that was found; null where nothing was.
+    /// The least and the greatest price that is charged for what was found, in one currency; null where nothing was, or it is in several.
     price: Option<PriceRange>,
     /// What `cursor` must be for the next page; null on the last.
     next_cursor: Option<String>,

@@ -54,6 +54,31 @@ async fn orders_are_listed_newest_first_by_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn what_checkout_refused_is_listed_only_when_it_is_asked_for() {
+    with_shop(async |shop| {
+        insert_orders(shop).await;
+        for n in 5..12 {
+            let id = Uuid::from_u128(n);
+            shop.sql(format!(
+                "insert into read_model.orders values ('{id}', 'rejected', 'a@x', '2026-01-01 12:03Z', {n}, '{{\"n\" :{n}}}')"
+            ))
+            .await;
+        }
+        let listed = async |query: &str| {
+            let (n, _) = shop.pages(&format!("/v1/orders?limit=2&{query}"), "n").await;
+            n.iter().filter_map(Value::as_i64).collect::<Vec<_>>()
+        };
+        assert_eq!(listed("").await, [4, 3, 2, 1]);
+        assert_eq!(listed("email=a@x").await, [4, 3, 1]);
+        assert_eq!(listed("placed_after=2026-01-01T12:02:30Z").await, [0_i64; 0]);
+        for query in ["status=rejected", "status=rejected&email=a@x"] {
+            assert_eq!(listed(query).await, [11, 10, 9, 8, 7, 6, 5], "{query}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_new_order_moves_nothing_on_the_pages_behind() {
     with_shop(async |shop| {
         insert_orders(shop).await;

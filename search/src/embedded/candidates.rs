@@ -8,6 +8,7 @@ use tantivy::{Index, directory::RamDirectory};
 use super::{
     fields::Fields,
     matching::{Statistics, matching},
+    prices,
     rank::{Ranked, Vocabulary, ranked},
     slots,
 };
@@ -35,7 +36,7 @@ pub fn in_order(documents: &[Document], words: &Words, vocabulary: &Vocabulary) 
     let searcher = writer.finalize()?.reader()?.searcher();
     let slots = slots::of(&searcher, &fields, &fields.sources(), words)?;
     let matched = matching(&searcher, &slots, &Statistics::Vocabulary(vocabulary))?;
-    let mut ranked = ranked(&searcher, &matched, (Sort::Relevance, Some(&slots)), vocabulary, documents.len())?;
+    let mut ranked = ranked(&searcher, &matched, (Sort::Relevance, Some(&slots), prices::Asked::default()), vocabulary, documents.len())?;
     ranked.sort_unstable_by_key(Ranked::order);
     // One segment has its documents in the order in which they came.
     Ok(ranked.into_iter().filter_map(|found| usize::try_from(found.doc).ok()).collect())

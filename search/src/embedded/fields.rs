@@ -5,11 +5,8 @@ use tantivy::{
     schema::{FAST, Field, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions},
 };
 
-use crate::{
-    Document,
-    document::{micros, rating_order},
-    text,
-};
+use super::prices;
+use crate::{Document, document::rating_order, text};
 
 /// Before what a word is a form of: no word that anybody types begins with it.
 pub const BASE: char = '\u{1}';
@@ -45,7 +42,7 @@ pub struct Fields {
     pub category_name: Field,
     pub attribute: Field,
     pub stock: Field,
-    pub price: Field,
+    pub prices: Field,
     pub currency: Field,
     pub created: Field,
     pub rating: Field,
@@ -74,8 +71,8 @@ impl Fields {
             category_name: schema.add_text_field("category_name", STRING),
             attribute: schema.add_text_field("attribute", STRING | FAST),
             stock: schema.add_text_field("stock", STRING | FAST),
-            price: schema.add_i64_field("price", FAST),
-            currency: schema.add_text_field("currency", FAST),
+            prices: schema.add_i64_field("prices", FAST),
+            currency: schema.add_text_field("currency", STRING),
             created: schema.add_i64_field("created", FAST),
             rating: schema.add_u64_field("rating", FAST),
             title_words: schema.add_u64_field("title_words", FAST),
@@ -130,8 +127,12 @@ impl Fields {
             document.add_text(self.attribute, format!("{name}{SEPARATOR}{value}"));
         }
         document.add_text(self.stock, of.in_stock.to_string());
-        document.add_i64(self.price, micros(of.price.amount));
-        document.add_text(self.currency, of.price.currency.code());
+        for number in prices::column(of) {
+            document.add_i64(self.prices, number);
+        }
+        for price in std::iter::once(&of.price).chain(of.sales.iter().map(|sale| &sale.price)) {
+            document.add_text(self.currency, price.currency.code());
+        }
         document.add_i64(self.created, of.created);
         document.add_u64(self.rating, rating_order(of.rating_sum, of.rating_count));
         document

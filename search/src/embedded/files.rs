@@ -15,7 +15,7 @@ use crate::{Error, Place};
 
 /// The shape of what is in the files. Raise it with every change of the fields, or of how words are cut: an index of another shape is made
 /// anew.
-const SHAPE: u32 = 1;
+const SHAPE: u32 = 2; // since prices are those of flash sales too
 /// The most processes that have an index below one directory.
 const MOST_PROCESSES: u32 = 64;
 /// Segments with fewer documents than this count as equally small. Those that were merged already must soon be no longer: they would be merged

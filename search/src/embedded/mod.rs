@@ -3,7 +3,7 @@
 //! - `fields`: a document in the index
 //! - `files`: opened, or made anew
 //! - `slots`: what may stand for each word of a query; `matching`: which documents have how much of it; `rank`: in which order they come
-//! - `narrow`: filters and facets; `suggest`: completions
+//! - `narrow`: filters and facets; `prices`: what is charged at a moment; `suggest`: completions
 //! - `candidates`: the same order for what another index has found
 //!
 //! Postings and columns are Tantivy's; matching is ours, since words must count by the best of their places, spellings and forms, and what is
@@ -14,6 +14,7 @@ mod fields;
 mod files;
 mod matching;
 mod narrow;
+mod prices;
 mod rank;
 mod slots;
 mod suggest;
@@ -235,10 +236,15 @@ impl Inner {
         let position = self.place.read().map_or(0, |place| place.position);
         let searcher = self.reader.searcher();
         narrow::known(&searcher, &self.fields, request)?;
-        let slots =
-            if request.words.is_empty() { None } else { Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?) };
+        let prices = prices::Asked::of(&searcher, &self.fields, request)?;
+        let slots = if request.words.list().is_empty() {
+            None
+        } else {
+            Some(slots::of(&searcher, &self.fields, &self.fields.sources(), &request.words)?)
+        };
         let mut matched = match &slots {
             Some(slots) => matching::matching(&searcher, slots, &Statistics::Index)?,
+            None if request.words.is_signs() => searcher.segment_readers().iter().map(|_| Vec::new()).collect(),
             None => matching::everything(&searcher),
         };
         if request.sort != Sort::Relevance && matched.iter().flatten().any(|found| found.is_full) {
@@ -247,9 +253,9 @@ impl Inner {
                 segment.retain(|found| found.is_full);
             }
         }
-        let narrowed = narrow::narrow(&searcher, &self.fields, request, matched)?;
+        let narrowed = narrow::narrow(&searcher, &self.fields, (request, prices), matched)?;
         let vocabulary = self.vocabulary.read().clone();
-        let ranked = rank::ranked(&searcher, &narrowed.matched, (request.sort, slots.as_ref()), &vocabulary, rank::MOST_TITLES)?;
+        let ranked = rank::ranked(&searcher, &narrowed.matched, (request.sort, slots.as_ref(), prices), &vocabulary, rank::MOST_TITLES)?;
         let total = ranked.len() as u64;
         let (page, next) = page(ranked, request);
         let skus = page.iter().map(|found| self.sku(&searcher, found)).collect::<Result<_, _>>()?;

@@ -1,18 +1,17 @@
 //! Filters and facets: which of what was found stays, and how often each value occurs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use event_schemas::{Currency, Money};
-use rust_decimal::Decimal;
+use event_schemas::Money;
 use tantivy::{
     DocId, Searcher, SegmentReader, Term,
-    columnar::Column,
     schema::{Field, IndexRecordOption},
 };
 
 use super::{
     fields::{Fields, SEPARATOR},
     matching::Matched,
+    prices::{Asked, Prices, Range},
 };
 use crate::{
     Error, Facet,
@@ -62,33 +61,36 @@ pub fn known(searcher: &Searcher, fields: &Fields, request: &Request) -> Result<
     Ok(())
 }
 
-/// Narrows `matched` to what `request` filters by, and counts its facets.
-pub fn narrow(searcher: &Searcher, fields: &Fields, request: &Request, matched: Vec<Vec<Matched>>) -> Result<Narrowed, Error> {
+/// Narrows `matched` to what `request` filters by at the prices that are `asked` about, and counts its facets.
+pub fn narrow(
+    searcher: &Searcher,
+    fields: &Fields,
+    (request, asked): (&Request, Asked),
+    matched: Vec<Vec<Matched>>,
+) -> Result<Narrowed, Error> {
     let dimensions = dimensions(fields, &request.filters);
     let mut counts: Vec<HashMap<String, u64>> = vec![HashMap::new(); request.facets.len()];
     let mut narrowed = Narrowed::default();
-    let (mut range, mut currencies): (Option<(i64, i64)>, BTreeSet<String>) = (None, BTreeSet::new());
+    let mut range = Range::default();
     for (segment, matched) in searcher.segment_readers().iter().zip(matched) {
-        let missed = missed(segment, &dimensions, &matched)?;
+        let prices = Prices::open(segment, asked)?;
+        let missed = missed(segment, &dimensions, &prices, &matched)?;
         for (facet, counts) in request.facets.iter().zip(&mut counts) {
             let own = dimensions.iter().position(|dimension| dimension.facet.as_ref() == Some(facet)).map_or(0, |bit| 1_u32 << bit);
             let docs = matched.iter().zip(&missed).filter(|(_, missed)| **missed & !own == 0).map(|(found, _)| found.doc);
             count(segment, facet, docs, counts)?;
         }
         let kept: Vec<Matched> = matched.into_iter().zip(missed).filter(|(_, missed)| *missed == 0).map(|(found, _)| found).collect();
-        range = prices(segment, &kept)?.into_iter().chain(range).reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
-        add_currencies(segment, &kept, &mut currencies)?;
+        kept.iter().for_each(|found| range.add(&prices, found.doc));
         narrowed.matched.push(kept);
     }
-    if let (Some((least, greatest)), Some(code), 1) = (range, currencies.first(), currencies.len()) {
-        narrowed.price = money(least, code).zip(money(greatest, code));
-    }
+    narrowed.price = range.money();
     narrowed.facets = request.facets.iter().zip(counts).map(|(name, counts)| facet(name, counts)).collect();
     Ok(narrowed)
 }
 
 fn dimensions(fields: &Fields, filters: &Filters) -> Vec<Dimension> {
-    let Filters { categories, brands, price_min, price_max, in_stock, attributes } = filters;
+    let Filters { categories, brands, currency: _, price_min, price_max, in_stock, attributes } = filters;
     let terms = |field: Field, values: &[String]| Test::Terms(values.iter().map(|value| Term::from_field_text(field, value)).collect());
     let mut dimensions = Vec::new();
     let mut add = |facet, test| dimensions.push(Dimension { facet, test });
@@ -112,15 +114,14 @@ fn dimensions(fields: &Fields, filters: &Filters) -> Vec<Dimension> {
 }
 
 /// For each document the filters that it does not meet, a bit for each.
-fn missed(segment: &SegmentReader, dimensions: &[Dimension], matched: &[Matched]) -> Result<Vec<u32>, Error> {
+fn missed(segment: &SegmentReader, dimensions: &[Dimension], prices: &Prices, matched: &[Matched]) -> Result<Vec<u32>, Error> {
     let mut missed = vec![0_u32; matched.len()];
     for (bit, dimension) in dimensions.iter().enumerate() {
         let flag = 1_u32 << bit;
         match &dimension.test {
             Test::Price(least, most) => {
-                let prices = segment.fast_fields().i64("price")?;
                 for (found, missed) in matched.iter().zip(&mut missed) {
-                    let is_within = prices.first(found.doc).is_some_and(|price| (*least..=*most).contains(&price));
+                    let is_within = prices.of(found.doc).is_some_and(|price| (*least..=*most).contains(&price));
                     *missed |= if is_within { 0 } else { flag };
                 }
             }
@@ -191,32 +192,4 @@ fn facet(name: &FacetName, counts: HashMap<String, u64>) -> Facet {
     values.sort_unstable_by(|(a, many_a), (b, many_b)| many_b.cmp(many_a).then_with(|| a.cmp(b)));
     values.truncate(MOST_FACET_VALUES);
     Facet { name: name.to_string(), values }
-}
-
-/// The least and the greatest of `kept`, in millionths.
-fn prices(segment: &SegmentReader, kept: &[Matched]) -> Result<Option<(i64, i64)>, Error> {
-    let column: Column<i64> = segment.fast_fields().i64("price")?;
-    let prices = kept.iter().filter_map(|found| column.first(found.doc)).map(|price| (price, price));
-    Ok(prices.reduce(|(a, b), (c, d)| (a.min(c), b.max(d))))
-}
-
-fn add_currencies(segment: &SegmentReader, kept: &[Matched], currencies: &mut BTreeSet<String>) -> Result<(), Error> {
-    let Some(column) = segment.fast_fields().str("currency")? else { return Ok(()) };
-    let ords: BTreeSet<u64> = kept.iter().filter_map(|found| column.term_ords(found.doc).next()).collect();
-    let mut text = String::new();
-    for ord in ords {
-        if column.ord_to_str(ord, &mut text)? {
-            currencies.insert(text.clone());
-        }
-    }
-    Ok(())
-}
-
-fn money(micros: i64, code: &str) -> Option<Money> {
-    let currency: Currency = code.parse().ok()?;
-    let mut amount = Decimal::new(micros, 6).normalize();
-    if amount.scale() < currency.minor_digits() {
-        amount.rescale(currency.minor_digits());
-    }
-    Some(Money::new(amount, currency))
 }

@@ -7,6 +7,7 @@ use tantivy::{Searcher, SegmentReader, columnar::Column};
 use super::{
     fields::{BASE, Fields},
     matching::{Matched, idf},
+    prices::{Asked as AskedPrices, Prices},
     slots::Slots,
 };
 use crate::{
@@ -107,7 +108,7 @@ impl Ranked {
 pub fn ranked(
     searcher: &Searcher,
     matched: &[Vec<Matched>],
-    (sort, slots): (Sort, Option<&Slots>),
+    (sort, slots, prices): (Sort, Option<&Slots>, AskedPrices),
     vocabulary: &Vocabulary,
     most_titles: usize,
 ) -> Result<Vec<Ranked>, Error> {
@@ -117,8 +118,8 @@ pub fn ranked(
         let keys = match (sort, slots) {
             (Sort::Relevance, Some(_)) => Keys::Match,
             (Sort::Relevance | Sort::Newest, _) => Keys::Same,
-            (Sort::Price, _) => Keys::Ascending(segment.fast_fields().i64("price")?),
-            (Sort::PriceDown, _) => Keys::Descending(segment.fast_fields().i64("price")?),
+            (Sort::Price, _) => Keys::Ascending(Prices::open(segment, prices)?),
+            (Sort::PriceDown, _) => Keys::Descending(Prices::open(segment, prices)?),
             (Sort::Rating, _) => Keys::Stored(segment.fast_fields().u64("rating")?),
         };
         let one = |found: &Matched| {
@@ -161,8 +162,9 @@ fn score(bits: u64) -> f32 {
 enum Keys {
     Match,
     Same,
-    Ascending(Column<i64>),
-    Descending(Column<i64>),
+    // What has no price in the currency comes last in either.
+    Ascending(Prices),
+    Descending(Prices),
     Stored(Column<u64>),
 }
 
@@ -171,8 +173,8 @@ impl Keys {
         match self {
             Self::Match => bits(f32::from(u8::from(found.is_full)) * FULL + found.coverage),
             Self::Same => 0,
-            Self::Ascending(column) => u64::MAX - column.first(found.doc).unwrap_or_default().unsigned_abs(),
-            Self::Descending(column) => column.first(found.doc).unwrap_or_default().unsigned_abs(),
+            Self::Ascending(prices) => prices.of(found.doc).map_or(0, |price| u64::MAX - price.unsigned_abs()),
+            Self::Descending(prices) => prices.of(found.doc).map_or(0, |price| price.unsigned_abs().saturating_add(1)),
             Self::Stored(column) => column.first(found.doc).unwrap_or_default(),
         }
     }

@@ -11,6 +11,7 @@ use tantivy::{
 use super::{
     fields::{Fields, SEPARATOR, Source},
     matching::{Statistics, matching},
+    prices,
     rank::{Ranked, Vocabulary, ranked},
     slots,
 };
@@ -29,7 +30,7 @@ const MOST_TITLES: usize = 200;
 /// Brands and categories that have every word, the most products first, then titles that do.
 pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, text: &str, most: usize) -> Result<Vec<Suggestion>, Error> {
     let words = Words::of(text);
-    if words.is_empty() {
+    if words.list().is_empty() {
         return Ok(Vec::new());
     }
     let mut suggestions = Vec::new();
@@ -46,7 +47,7 @@ pub fn suggest(searcher: &Searcher, fields: &Fields, vocabulary: &Vocabulary, te
     for segment in &mut matched {
         segment.retain(|found| found.is_full);
     }
-    let mut ranked = ranked(searcher, &matched, (Sort::Relevance, Some(&slots)), vocabulary, MOST_TITLES)?;
+    let mut ranked = ranked(searcher, &matched, (Sort::Relevance, Some(&slots), prices::Asked::default()), vocabulary, MOST_TITLES)?;
     if ranked.len() > MOST_TITLES {
         ranked.select_nth_unstable_by_key(MOST_TITLES, Ranked::order);
         ranked.truncate(MOST_TITLES);

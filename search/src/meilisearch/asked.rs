@@ -151,9 +151,8 @@ fn text_of(some: &[Weighed]) -> String {
 pub fn order(sort: Sort, has_words: bool) -> &'static [&'static str] {
     match (sort, has_words) {
         (Sort::Relevance, true) => &[],
-        (Sort::Relevance, false) | (Sort::Newest, _) => &["created:desc"],
-        (Sort::Price, _) => &["price:asc", "created:desc"],
-        (Sort::PriceDown, _) => &["price:desc", "created:desc"],
+        // Prices come before that, wherever they stand.
+        (Sort::Relevance, false) | (Sort::Newest | Sort::Price | Sort::PriceDown, _) => &["created:desc"],
         (Sort::Rating, _) => &["rating:desc", "created:desc"],
     }
 }
@@ -173,10 +172,10 @@ pub fn attribute(name: &str) -> String {
     format!("attributes.{}", key::of(name))
 }
 
-/// A filter for each thing that is filtered by but `without`; all of them must hold. What a client sent stands in them as a [`key`] only, or
+/// A filter for each thing that is filtered by but `without` and prices; all of them must hold. What a client sent stands in them as a [`key`] only, or
 /// as a number that was parsed.
 pub fn filters(filters: &Filters, without: Option<&FacetName>) -> Vec<String> {
-    let Filters { categories, brands, price_min, price_max, in_stock, attributes } = filters;
+    let Filters { categories, brands, currency: _, price_min: _, price_max: _, in_stock, attributes } = filters;
     let mut all = Vec::new();
     let mut any_of = |facet: FacetName, values: &[String]| {
         if !values.is_empty() && without != Some(&facet) {
@@ -194,8 +193,6 @@ pub fn filters(filters: &Filters, without: Option<&FacetName>) -> Vec<String> {
     {
         all.push(format!("in_stock = {in_stock}"));
     }
-    all.extend(price_min.map(|least| format!("price >= {least}")));
-    all.extend(price_max.map(|most| format!("price <= {most}")));
     all
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    Meilisearch, SHAPE, key, record,
+    EARLIER_SHAPE, Meilisearch, SHAPE, key, record,
     server::{Failed, QUESTION_LIMIT, SENDING_LIMIT, TASK_INTERVAL, TASK_LIMIT, found, within},
     settings::settings,
 };
@@ -37,6 +37,15 @@ pub struct Rebuild {
     documents: usize,
 }
 
+/// The index that searches are answered from.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    pub index: String,
+    pub place: Place,
+    /// Whether it is of the shape before this one.
+    pub is_earlier: bool,
+}
+
 /// The index in which it stands how far `index` has come. The two are swapped together.
 fn places(index: &str) -> String {
     format!("{index}-{PLACE}")
@@ -45,9 +54,22 @@ fn places(index: &str) -> String {
 impl Meilisearch {
     /// Where the index in use stands; none where there is none, or one of another shape.
     pub(super) async fn kept_place(&self) -> Result<Option<Place>, Error> {
-        let index = self.server.client.index(places(&self.index));
+        self.kept(&self.index, SHAPE).await
+    }
+
+    async fn kept(&self, index: &str, shape: u32) -> Result<Option<Place>, Error> {
+        let index = self.server.client.index(places(index));
         let kept: Option<Kept> = found(QUESTION_LIMIT, index.get_document(PLACE)).await?;
-        Ok(kept.filter(|kept| kept.shape == SHAPE).map(|kept| kept.place))
+        Ok(kept.filter(|kept| kept.shape == shape).map(|kept| kept.place))
+    }
+
+    /// What searches are answered from: as long as there is none of this shape, that of the shape before.
+    pub(super) async fn serving(&self) -> Result<Option<Serving>, Error> {
+        if let Some(place) = self.kept_place().await? {
+            return Ok(Some(Serving { index: self.index.clone(), place, is_earlier: false }));
+        }
+        let place = self.kept(&self.earlier, EARLIER_SHAPE).await?;
+        Ok(place.map(|place| Serving { index: self.earlier.clone(), place, is_earlier: true }))
     }
 
     pub(super) async fn put_place(&self, index: &str, place: Place) -> Result<(), Error> {
@@ -76,7 +98,7 @@ impl Meilisearch {
 
     pub(super) async fn remove_all(&self) -> Result<(), Error> {
         self.put_in_order().await?;
-        for index in [self.index.clone(), places(&self.index)] {
+        for index in [&self.index, &self.earlier].into_iter().flat_map(|index| [index.clone(), places(index)]) {
             self.server.remove(&index).await?;
         }
         Ok(())

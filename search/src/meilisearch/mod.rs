@@ -3,19 +3,22 @@
 //! - `settings`, `record`, `key`: what it is told and given, and names that it takes
 //! - `server`: requests with limits, tasks
 //! - `keeping`: documents in, rebuilds beside the index in use
-//! - `asked`: a request in its terms; `vocabulary`: how frequent words are; `answering`: what it finds, in our order
+//! - `asked`: a request in its terms; `charge`: what is charged at a moment; `vocabulary`: how frequent words are; `answering`: what it finds, in our order
 //!
 //! Meilisearch finds, narrows, counts and sorts. How well its first hundred match is told here, by the rules of the embedded index: its own
 //! rules know nothing of what a title says besides.
 
 mod answering;
 mod asked;
+mod charge;
 mod keeping;
 mod key;
 mod record;
 mod server;
 mod settings;
 mod vocabulary;
+
+use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::Mutex;
@@ -27,15 +30,20 @@ use vocabulary::Counted;
 
 pub use server::Settings;
 
-/// The shape of what is in the index. Raise it with every change of the settings or the records: an index of another shape is filled anew.
-const SHAPE: u32 = 1;
+/// The shape of what is in the index. Raise it with every change of the settings or the records. Each shape has an index of its own: while a shop
+/// goes from one version to the next, each version keeps its own index and answers from it.
+pub const SHAPE: u32 = 2;
+/// The shape before. Until the index of this one is filled for the first time, searches are answered from that one.
+const EARLIER_SHAPE: u32 = 1;
 
 /// The index.
 pub struct Meilisearch {
     server: Server,
     index: String,
+    /// The index of the shape before.
+    earlier: String,
     rebuild: Mutex<Option<Rebuild>>,
-    counted: Counted,
+    counted: Arc<Counted>,
 }
 
 impl Meilisearch {
@@ -57,7 +65,14 @@ impl Meilisearch {
             let wrong = format!("MEILI_INDEX is {:?}: it must be 1 to 200 letters, digits, - and _", settings.index);
             return Err(Error::Settings(wrong));
         }
-        Ok(Self { server, index: settings.index.clone(), rebuild: Mutex::new(None), counted: Counted::default() })
+        Ok(Self {
+            server,
+            index: format!("{}-v{SHAPE}", settings.index),
+            // The first shape bore no number.
+            earlier: settings.index.clone(),
+            rebuild: Mutex::new(None),
+            counted: Arc::default(),
+        })
     }
 }
 
@@ -109,6 +124,10 @@ impl Index for Meilisearch {
 
     fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>> {
         self.finish(place).boxed()
+    }
+
+    fn serves(&self) -> BoxFuture<'_, Result<Option<Place>, Error>> {
+        async move { Ok(self.serving().await?.map(|serving| serving.place)) }.boxed()
     }
 
     fn search<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Answer, Error>> {

@@ -6,7 +6,7 @@ use event_schemas::Money;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::key;
+use super::{charge::Prices, key};
 use crate::{Category, Document, document::rating_order, text};
 
 /// The field that tells one record from another.
@@ -39,9 +39,8 @@ struct Record<'a> {
     category_name: Vec<String>,
     attributes: BTreeMap<String, String>,
     in_stock: bool,
-    // Meilisearch has no other numbers than floats; up to 15 digits they are told apart.
-    price: serde_json::Number,
-    currency: &'static str,
+    #[serde(flatten)]
+    prices: Prices,
     rating: u64,
     created: i64,
     shown: Shown,
@@ -67,7 +66,20 @@ impl Shown {
     /// The document that this was made of, as far as its words go.
     pub fn document(self, sku: String, created: i64) -> Document {
         let Self { title, description, brand, categories, attributes, price } = self;
-        Document { sku, title, description, brand, categories, attributes, price, in_stock: false, rating_sum: 0, rating_count: 0, created }
+        Document {
+            sku,
+            title,
+            description,
+            brand,
+            categories,
+            attributes,
+            price,
+            sales: Vec::new(),
+            in_stock: false,
+            rating_sum: 0,
+            rating_count: 0,
+            created,
+        }
     }
 }
 
@@ -100,8 +112,7 @@ pub fn of(document: &Document) -> Result<Box<RawValue>, serde_json::Error> {
         category_name: document.categories.iter().map(|c| format!("{}{SEPARATOR}{}", key::of(&c.id), key::of(&c.name))).collect(),
         attributes: document.attributes.iter().map(|(name, value)| (key::of(name), key::of(value))).collect(),
         in_stock: document.in_stock,
-        price: serde_json::from_str(&document.price.amount.normalize().to_string())?,
-        currency: document.price.currency.code(),
+        prices: Prices::of(document)?,
         rating: rating_order(document.rating_sum, document.rating_count),
         created: document.created,
         shown: Shown {

@@ -25,22 +25,28 @@ const SEARCHED: [&str; 11] = [
 ];
 /// Where a word with a digit stands: another one that looks like it is another model, and no typo.
 const EXACT: [&str; 4] = ["code", "title_numbers", "joined_numbers", "numbers"];
-const FILTERED: [&str; 6] = ["brand", "category", "category_name", "currency", "in_stock", "price"];
-const SORTED: [&str; 3] = ["created", "price", "rating"];
+const FILTERED: [&str; 6] = ["amount", "brand", "category", "category_name", "currency", "in_stock"];
+/// Prices with all that is below them: in each currency, and of each sale.
+const SORTED: [&str; 4] = ["created", "price", "rating", "sales"];
 /// What a filter by an attribute looks like.
 const ATTRIBUTES: &str = "attributes.*";
+/// What filters by prices, and by the times of sales, look like.
+const PRICES: [&str; 2] = ["price.*", "sales.*"];
 /// Meilisearch's own order of rules, but that an order which was asked for rules alone, and the newest comes first where all else is even.
 const RULES: [&str; 7] = ["sort", "words", "typo", "proximity", "attribute", "exactness", "created:desc"];
 const SHOWN: [&str; 3] = ["created", "shown", "sku"];
 
 /// The settings. Whatever changes here, or in the record, must raise [`super::SHAPE`].
 pub fn settings() -> Settings {
-    let features = FilterFeatures { facet_search: false, filter: FilterFeatureModes { equality: true, comparison: false } };
-    let attributes = FilterableAttributesSettings { attribute_patterns: vec![ATTRIBUTES.to_owned()], features };
+    let patterns = |patterns: Vec<String>, comparison| {
+        let features = FilterFeatures { facet_search: false, filter: FilterFeatureModes { equality: true, comparison } };
+        FilterableAttribute::Settings(FilterableAttributesSettings { attribute_patterns: patterns, features })
+    };
+    let below = [patterns(vec![ATTRIBUTES.to_owned()], false), patterns(texts(&PRICES), true)];
     let filtered = FILTERED.iter().map(|name| FilterableAttribute::from(*name));
     Settings {
         searchable_attributes: Some(texts(&SEARCHED)),
-        filterable_attributes: Some(filtered.chain([FilterableAttribute::Settings(attributes)]).collect()),
+        filterable_attributes: Some(filtered.chain(below).collect()),
         sortable_attributes: Some(texts(&SORTED)),
         displayed_attributes: Some(texts(&SHOWN)),
         ranking_rules: Some(texts(&RULES)),

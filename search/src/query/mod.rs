@@ -4,6 +4,7 @@ mod words;
 
 use std::{collections::BTreeMap, hash::Hash};
 
+use event_schemas::{Currency, Timestamp};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub struct Filters {
     pub categories: Vec<String>,
     /// Of one of these makers.
     pub brands: Vec<String>,
+    /// What prices are compared in.
+    pub currency: Option<Currency>,
     /// Not cheaper than this.
     pub price_min: Option<Decimal>,
     /// Not dearer than this.
@@ -122,6 +125,26 @@ pub struct Request {
     pub limit: usize,
     /// Where the page begins.
     pub after: Option<After>,
+    /// The moment whose prices count.
+    pub at: At,
+}
+
+/// A moment; by default the Unix epoch, at which no sale runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At(pub Timestamp);
+
+impl At {
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.0.micros()
+    }
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self(Timestamp::from_micros(0))
+    }
 }
 
 /// What is wrong with a part of a request.
@@ -146,7 +169,7 @@ impl Request {
     /// What is wrong with the filters and facets of this request, one by one.
     #[must_use]
     pub fn wrong(&self) -> Vec<Wrong> {
-        let Filters { categories, brands, price_min, price_max, in_stock: _, attributes } = &self.filters;
+        let Filters { categories, brands, currency: _, price_min, price_max, in_stock: _, attributes } = &self.filters;
         let mut wrong = Vec::new();
         let mut values = |parameter: String, values: &[String]| {
             if values.len() > MOST_VALUES {
@@ -173,6 +196,13 @@ impl Request {
             wrong.push(Wrong::new("facets", "length", format!("must name at most {MOST_FACETS} facets")));
         }
         wrong
+    }
+
+    /// Whether prices are compared with each other or with a bound: then they must be in one currency.
+    #[must_use]
+    pub fn compares_prices(&self) -> bool {
+        let Filters { price_min, price_max, .. } = &self.filters;
+        price_min.is_some() || price_max.is_some() || matches!(self.sort, Sort::Price | Sort::PriceDown)
     }
 
     /// A number for all of it but the page: a cursor is good for no other request.

@@ -11,6 +11,7 @@ pub struct Words {
     list: Vec<String>,
     asides: Vec<bool>,
     is_unfinished: bool,
+    is_signs: bool,
 }
 
 impl Words {
@@ -22,7 +23,8 @@ impl Words {
         let hangs = |last: &text::Word| last.text.len() == 1 && text[..last.range.start].ends_with(|c: char| !c.is_whitespace());
         let is_unfinished = words.last().is_some_and(|last| last.range.end == text.len() && !hangs(last));
         let asides = words.iter().map(|word| word.is_aside).collect();
-        Self { list: words.into_iter().map(|word| word.text).collect(), asides, is_unfinished }
+        let is_signs = words.is_empty() && text.chars().any(|c| !c.is_whitespace());
+        Self { list: words.into_iter().map(|word| word.text).collect(), asides, is_unfinished, is_signs }
     }
 
     /// One after the other, as they were typed.
@@ -40,7 +42,13 @@ impl Words {
     /// Whether nothing was asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && !self.is_signs
+    }
+
+    /// Whether something was asked for that is no word, as `%` or `*`: it is in no index, so nothing is found.
+    #[must_use]
+    pub fn is_signs(&self) -> bool {
+        self.is_signs
     }
 
     /// The last word, where whoever types it may not have come to its end.
@@ -53,6 +61,16 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::Words;
+
+    #[test]
+    fn signs_are_not_nothing() {
+        for (typed, is_empty, is_signs) in
+            [("", true, false), (" \t", true, false), ("%", false, true), (" \" * ", false, true), ("% mug", false, false)]
+        {
+            let words = Words::of(typed);
+            assert_eq!((words.is_empty(), words.is_signs()), (is_empty, is_signs), "{typed:?}");
+        }
+    }
 
     #[test]
     fn the_last_word_is_unfinished_unless_something_follows_it() {

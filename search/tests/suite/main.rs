@@ -7,5 +7,6 @@ mod facets;
 mod indexes;
 mod keeping;
 mod matching;
+mod prices;
 mod shop;
 mod suggestions;

@@ -18,6 +18,7 @@ pub fn product(sku: &str, title: &str) -> Document {
         categories: Vec::new(),
         attributes: Vec::new(),
         price: price("10.00"),
+        sales: Vec::new(),
         in_stock: true,
         rating_sum: 0,
         rating_count: 0,

@@ -37,8 +37,11 @@ pub(crate) fn crash(sim: &Sim, server: ServerId) {
         let now = world.now;
         world.trace.note(now, || format!("server {server} is back"));
         let offset = if world.is_chaos() { world.rng.i64(-3_000_000..=3_000_000) } else { 0 };
+        // Perhaps it was replaced by the new version meanwhile.
+        let is_older = world.is_older(server) && world.rng.bool();
         if let Some(state) = world.servers.get_mut(server) {
             state.is_up = true;
+            state.is_older = is_older;
             state.clock_offset = offset;
         }
     });

@@ -5,25 +5,28 @@ use std::collections::{BTreeMap, HashMap};
 use command_api::{
     checkout::{
         Checkout,
-        purchase::{self, AfterReserving, NotPlaced, Purchase},
+        purchase::{self, Purchase, Rejection},
     },
-    handler::Failure,
     pricing::{self, Offer},
-    refusals::problem,
 };
-use domain::{cart::Cart, order, order::Order, payment::Payment, product::Product, stock, stock::Stock};
+use domain::{
+    cart::{self, Cart},
+    order::{self, Order},
+    payment::Payment,
+    product::Product,
+    stock::{self, Stock},
+};
 use event_schemas::{
-    Money, StreamId, Timestamp,
+    Event, Money, StreamId, Timestamp,
     events::order::{Address, Line, PaymentMeans, RejectionReason},
     ids::{CartId, OrderId, Sku},
 };
 use event_store::Error;
-use uuid::Uuid;
 
 use super::requests::Reply;
 use crate::{
     log::{Kept, Part, Unit},
-    scheduler::{Sim, Slot},
+    scheduler::Sim,
     server::{Context, MAX_ATTEMPTS, Staging},
     world::ServerId,
 };
@@ -37,12 +40,13 @@ pub(crate) struct Wanted {
     pub expected_total: Option<Money>,
 }
 
-struct Attempt {
-    sim: Sim,
-    server: ServerId,
-    context: Context,
-    key: Option<u64>,
-    purchase: Purchase,
+/// Why a cart is not bought.
+enum NotBought {
+    Refused,
+    /// The order says why.
+    Rejected(RejectionReason, Vec<Sku>),
+    /// The log did not take it, or did not say.
+    Outage(Error),
 }
 
 /// What SKUs cost at `now`, as a server sees it.
@@ -61,23 +65,45 @@ pub(crate) async fn offers(sim: &Sim, server: ServerId, skus: &[Sku], now: Times
     offers
 }
 
+/// An order that is about to be placed.
+pub(super) struct Attempt {
+    pub sim: Sim,
+    pub server: ServerId,
+    pub context: Context,
+    pub key: Option<u64>,
+    pub purchase: Purchase,
+}
+
 /// Checks a cart out.
 pub(crate) async fn run(sim: &Sim, server: ServerId, key: Option<u64>, wanted: Wanted) -> Reply {
+    let cart = StreamId::cart(wanted.cart);
+    let Some(attempt) = begin(sim, server, key, wanted).await else { return Reply::Refused };
+    let refused = match attempt.buy().await {
+        Ok(reply) => return reply,
+        Err(NotBought::Outage(_)) => return Reply::Unavailable,
+        Err(NotBought::Refused) => None,
+        Err(NotBought::Rejected(reason, skus)) => Some((reason, skus)),
+    };
+    let order = sim.current::<Cart, _>(server, &cart, cart::State::order).await.flatten();
+    if let (None, Some((reason, skus))) = (order, refused) {
+        attempt.keep_rejected(reason, skus).await;
+    }
+    Reply::Refused
+}
+
+/// What is to be bought, at the prices of now; none where it can't be.
+pub(super) async fn begin(sim: &Sim, server: ServerId, key: Option<u64>, wanted: Wanted) -> Option<Attempt> {
     let context = sim.context(server, "client");
     let look = |state: &_| purchase::contents(state);
-    let Some(Ok(contents)) = sim.current::<Cart, _>(server, &StreamId::cart(wanted.cart), look).await else { return Reply::Refused };
+    let Some(Ok(contents)) = sim.current::<Cart, _>(server, &StreamId::cart(wanted.cart), look).await else { return None };
     let skus: Vec<Sku> = contents.items.iter().map(|item| item.sku.clone()).collect();
     let offers = offers(sim, server, &skus, context.now).await;
     let (order, deadline) = {
         let mut world = sim.world();
         (OrderId(world.new_id()), world.shape.payment_deadline)
     };
-    let Ok(purchase) = Purchase::new(order, checkout(wanted), contents, &offers, context.now, deadline) else { return Reply::Refused };
-    let attempt = Attempt { sim: sim.clone(), server, context, key, purchase };
-    match attempt.submit_and_reserve().await {
-        Ok(()) => attempt.place().await,
-        Err(reply) => reply,
-    }
+    let purchase = Purchase::new(order, checkout(wanted), contents, &offers, context.now, deadline).ok()?;
+    Some(Attempt { sim: sim.clone(), server, context, key, purchase })
 }
 
 fn checkout(wanted: Wanted) -> Checkout {
@@ -95,131 +121,123 @@ fn checkout(wanted: Wanted) -> Checkout {
     Checkout { cart, email, shipping_address, payment, expected_total, metadata: BTreeMap::new() }
 }
 
+/// What an attempt comes to before anything is committed.
+enum Outcome {
+    Again,
+    RefusedByCart(i64, cart::Refusal),
+    RefusedByStock(Vec<(Line, i64, stock::Refusal)>),
+    Decided(Vec<Part>),
+}
+
 impl Attempt {
-    /// Records the submission and reserves every line; where one can't be, releases the others and rejects the order.
-    async fn submit_and_reserve(&self) -> Result<(), Reply> {
-        let stream = StreamId::order(self.purchase.order);
-        self.sim.world().refresh::<Order>(self.server, &stream);
-        let submit = self.purchase.submit();
-        let submitted = self.sim.execute::<Order>(self.server, &stream, &submit, &self.sim.next(&self.context), None).await;
-        let lines = self.purchase.lines().to_vec();
-        let reserved = self.reserve(&lines).await;
-        match purchase::after_reserving(&lines, submitted.map_err(problem), reserved) {
-            AfterReserving::Place => Ok(()),
-            AfterReserving::Release(_) => {
-                self.release().await;
-                Err(Reply::Unavailable)
-            }
-            AfterReserving::Reject { reason, skus, .. } => {
-                self.reject(reason, skus).await;
-                Err(Reply::Refused)
-            }
-        }
-    }
-
-    /// Reserves the lines side by side.
-    async fn reserve(&self, lines: &[Line]) -> Vec<Result<(), Failure<stock::Refusal>>> {
-        let mut slots = Vec::with_capacity(lines.len());
-        for line in lines {
-            let (slot, answer) = (Slot::new(), Slot::clone);
-            slots.push(answer(&slot));
-            let (sim, server, context) = (self.sim.clone(), self.server, self.sim.next(&self.context));
-            let (stream, command) = (StreamId::stock(&line.sku), self.purchase.reserve(line));
-            self.sim.spawn_here("reservation", async move {
-                let outcome = sim.execute::<Stock>(server, &stream, &command, &context, None).await;
-                slot.answer(&sim, outcome);
-            });
-        }
-        let mut outcomes = Vec::with_capacity(lines.len());
-        for slot in slots {
-            outcomes.push(slot.wait(&self.sim, i64::MAX).await.unwrap_or_else(|| Err(Error::Conflict.into())));
-        }
-        outcomes
-    }
-
-    /// Rejects the order and releases what it holds. What fails here is done by the process managers.
-    async fn reject(&self, reason: RejectionReason, skus: Vec<Sku>) {
-        let (stream, context) = (StreamId::order(self.purchase.order), self.sim.next(&self.context));
-        let is_first = self.sim.world().rng.bool();
-        if is_first {
-            self.release().await;
-        }
-        let command = order::Command::Reject { reason, skus };
-        let _ = self.sim.execute::<Order>(self.server, &stream, &command, &context, None).await;
-        if !is_first {
-            self.release().await;
-        }
-    }
-
-    async fn release(&self) {
-        for line in self.purchase.lines() {
-            let (stream, context) = (StreamId::stock(&line.sku), self.sim.next(&self.context));
-            let _ = self.sim.execute::<Stock>(self.server, &stream, &self.purchase.release(), &context, None).await;
-        }
-    }
-
-    /// Places the order, buys the cart and asks for the payment: all or nothing.
-    async fn place(&self) -> Reply {
+    async fn buy(&self) -> Result<Reply, NotBought> {
         for _ in 0..MAX_ATTEMPTS {
-            match self.try_to_place().await {
-                Ok(Some(order)) => return Reply::Accepted(order),
-                Ok(None) => {}
-                Err(failure) if failure.is_passing() => {}
-                Err(failure) => {
-                    if !failure.is_unknown() {
-                        self.reject(RejectionReason::CartChanged, Vec::new()).await;
-                    }
-                    return match failure {
-                        NotPlaced::Refused(_) => Reply::Refused,
-                        NotPlaced::Outage(_) => Reply::Unavailable,
-                    };
-                }
+            match self.make().await {
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) | Err(NotBought::Outage(Error::Conflict)) => {}
+                Err(other) => return Err(other),
             }
         }
-        self.reject(RejectionReason::CartChanged, Vec::new()).await;
-        Reply::Unavailable
+        Err(NotBought::Outage(Error::Overloaded))
     }
 
-    async fn try_to_place(&self) -> Result<Option<Uuid>, NotPlaced> {
-        let (id, server) = (self.purchase.order, self.server);
-        let streams = (StreamId::cart(self.purchase.cart), StreamId::order(id), StreamId::payment(id));
-        self.sim.ready::<Cart>(server, &streams.0).await;
-        self.sim.ready::<Order>(server, &streams.1).await;
-        self.sim.world().refresh::<Payment>(server, &streams.2);
+    /// Tries once; none where something moved meanwhile.
+    async fn make(&self) -> Result<Option<Reply>, NotBought> {
+        let (sim, server, id) = (&self.sim, self.server, self.purchase.order);
+        let cart = StreamId::cart(self.purchase.cart);
+        sim.ready::<Cart>(server, &cart).await;
+        for line in self.purchase.lines() {
+            sim.ready::<Stock>(server, &StreamId::stock(&line.sku)).await;
+        }
+        match self.stage() {
+            Outcome::Again => Ok(None),
+            Outcome::RefusedByCart(version, refusal) => {
+                if !sim.confirm::<Cart>(server, &cart, version).await {
+                    return Ok(None);
+                }
+                let rejected = Rejection::of_cart(&refusal).map(|rejection| NotBought::Rejected(rejection.reason, rejection.skus));
+                Err(rejected.unwrap_or(NotBought::Refused))
+            }
+            Outcome::RefusedByStock(refusals) => {
+                for (line, version, _) in &refusals {
+                    if !sim.confirm::<Stock>(server, &StreamId::stock(&line.sku), *version).await {
+                        return Ok(None);
+                    }
+                }
+                let refusals: Vec<_> = refusals.iter().map(|(line, _, refusal)| (line, refusal.clone())).collect();
+                let rejection = Rejection::of_lines(&refusals);
+                Err(NotBought::Rejected(rejection.reason, rejection.skus))
+            }
+            Outcome::Decided(parts) => {
+                let answer = self.key.map(|key| Kept { key, made: id.uuid(), at: self.context.now });
+                let outcome = sim.append(Unit { parts, answer }).await;
+                let mut world = sim.world();
+                world.doubt::<Cart>(server, &cart);
+                world.doubt::<Order>(server, &StreamId::order(id));
+                world.doubt::<Payment>(server, &StreamId::payment(id));
+                for line in self.purchase.lines() {
+                    world.doubt::<Stock>(server, &StreamId::stock(&line.sku));
+                }
+                outcome.map(|_| Some(Reply::Accepted(id.uuid()))).map_err(NotBought::Outage)
+            }
+        }
+    }
+
+    /// Decides all of it on what the server remembers.
+    fn stage(&self) -> Outcome {
+        let (id, server, now) = (self.purchase.order, self.server, self.context.now);
+        let (cart, order, payment) = (StreamId::cart(self.purchase.cart), StreamId::order(id), StreamId::payment(id));
         let (check_out, place, request) = self.purchase.place();
-        let (now, mut parts) = (self.context.now, Vec::with_capacity(3));
-        let mut staged = |stream: &StreamId, expected_version, events| {
+        let mut parts = Vec::with_capacity(3 + self.purchase.lines().len());
+        let mut staged = |stream: &StreamId, expected_version, events: Vec<Event>| {
             let metadata = self.sim.next(&self.context).metadata;
             parts.push(Part { stream: stream.clone(), expected_version, metadata, recorded_at: now, events });
         };
-        let cart = self.sim.world().stage::<Cart>(server, &streams.0, &check_out, now);
-        match cart {
-            Staging::Stale | Staging::Unchanged(_) => return Ok(None),
-            Staging::Refused(version, refusal) => {
-                return if self.sim.confirm::<Cart>(server, &streams.0, version).await {
-                    Err(NotPlaced::Refused(problem(Failure::Refused(refusal))))
-                } else {
-                    Ok(None)
-                };
-            }
-            Staging::Staged(events, version) => staged(&streams.0, version, events),
+        let of_cart = self.sim.world().stage::<Cart>(server, &cart, &check_out, now);
+        match of_cart {
+            Staging::Stale | Staging::Unchanged(_) => return Outcome::Again,
+            Staging::Refused(version, refusal) => return Outcome::RefusedByCart(version, refusal),
+            Staging::Staged(events, version) => staged(&cart, version, events),
         }
-        let order = self.sim.world().stage::<Order>(server, &streams.1, &place, now);
-        let payment = self.sim.world().stage::<Payment>(server, &streams.2, &request, now);
-        match (order, payment) {
-            (Staging::Staged(order, order_version), Staging::Staged(payment, payment_version)) => {
-                staged(&streams.1, order_version, order);
-                staged(&streams.2, payment_version, payment);
+        let (of_order, of_payment) = {
+            let mut world = self.sim.world();
+            world.refresh::<Order>(server, &order);
+            world.refresh::<Payment>(server, &payment);
+            let of_order = world.stage_each::<Order>(server, &order, &[self.purchase.submit(), place], now);
+            (of_order, world.stage::<Payment>(server, &payment, &request, now))
+        };
+        let (Staging::Staged(of_order, order_version), Staging::Staged(of_payment, payment_version)) = (of_order, of_payment) else {
+            return Outcome::Again;
+        };
+        staged(&order, order_version, of_order);
+        staged(&payment, payment_version, of_payment);
+        let mut refusals = Vec::new();
+        for line in self.purchase.lines() {
+            let stock = StreamId::stock(&line.sku);
+            let of_stock = self.sim.world().stage::<Stock>(server, &stock, &self.purchase.reserve(line), now);
+            match of_stock {
+                Staging::Staged(events, version) => staged(&stock, version, events),
+                Staging::Refused(version, refusal) => refusals.push((line.clone(), version, refusal)),
+                Staging::Stale | Staging::Unchanged(_) => return Outcome::Again,
             }
-            (Staging::Refused(_, refusal), _) => return Err(NotPlaced::Refused(problem(Failure::Refused(refusal)))),
-            _ => return Ok(None),
         }
-        let answer = self.key.map(|key| Kept { key, made: id.uuid(), at: now });
-        let outcome = self.sim.append(Unit { parts, answer }).await;
-        let mut world = self.sim.world();
-        world.doubt::<Cart>(server, &streams.0);
-        world.doubt::<Order>(server, &streams.1);
-        world.doubt::<Payment>(server, &streams.2);
-        outcome.map(|_| Some(id.uuid())).map_err(Into::into)
+        if refusals.is_empty() { Outcome::Decided(parts) } else { Outcome::RefusedByStock(refusals) }
+    }
+
+    /// Keeps an order that says why it was not placed; whether or not that can be done, the client is told the same.
+    async fn keep_rejected(&self, reason: RejectionReason, skus: Vec<Sku>) {
+        let stream = StreamId::order(self.purchase.order);
+        let commands = [self.purchase.submit(), order::Command::Reject { reason, skus }];
+        let staging = {
+            let mut world = self.sim.world();
+            world.refresh::<Order>(self.server, &stream);
+            world.stage_each::<Order>(self.server, &stream, &commands, self.context.now)
+        };
+        if let Staging::Staged(events, expected_version) = staging {
+            let metadata = self.sim.next(&self.context).metadata;
+            let part = Part { stream: stream.clone(), expected_version, metadata, recorded_at: self.context.now, events };
+            let _ = self.sim.append(Unit::of(part, None)).await;
+            self.sim.world().doubt::<Order>(self.server, &stream);
+        }
     }
 }

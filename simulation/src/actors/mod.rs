@@ -8,3 +8,4 @@ pub(crate) mod payments;
 pub(crate) mod processes;
 pub(crate) mod requests;
 pub(crate) mod staff;
+pub(crate) mod stepwise;

@@ -22,7 +22,10 @@ use event_schemas::{
 use event_store::Error;
 use uuid::Uuid;
 
-use super::checkout::{self, Wanted, offers};
+use super::{
+    checkout::{self, Wanted, offers},
+    stepwise,
+};
 use crate::{
     counts::Sight,
     log::{Kept, Part, Unit},
@@ -174,6 +177,7 @@ async fn act(sim: &Sim, server: ServerId, key: u64, request: Request) -> Reply {
     let new_id = || sim.world().new_id();
     let one = One { sim, server, key, context: &context };
     match request {
+        Request::CheckOut(wanted) if sim.world().is_older(server) => stepwise::run(sim, server, Some(key), wanted).await,
         Request::CheckOut(wanted) => checkout::run(sim, server, Some(key), wanted).await,
         Request::CreateCart(items) => create_cart(one, items).await,
         Request::SetItem(cart, sku, quantity) => {
@@ -188,7 +192,7 @@ async fn act(sim: &Sim, server: ServerId, key: u64, request: Request) -> Reply {
                 return Reply::Unavailable;
             }
             let shipment = ShipmentId(new_id());
-            let command = order::Command::Ship { shipment, items, carrier: "Post".into(), tracking_number: "1".into() };
+            let command = order::Command::Ship { shipment, items, carrier: Some("Post".into()), tracking_number: None };
             one.run::<Order>(&StreamId::order(order), &command, shipment.uuid()).await
         }
         Request::Deliver(order, shipment) => {

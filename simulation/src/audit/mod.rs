@@ -111,6 +111,9 @@ impl Audit {
                 return broken(Invariant::CartBoughtOnce, format!("order {id} and its cart disagree on whether it was bought"));
             }
         }
+        if let Some((cart, order)) = self.carts.iter().find(|(_, order)| !self.orders.get(order).is_some_and(Order::was_placed)) {
+            return broken(Invariant::CartBoughtOnce, format!("{cart} was bought by order {order}, which was never placed"));
+        }
         if let Some(order) = self.acknowledged.iter().find(|order| !self.orders.get(order).is_some_and(Order::was_placed)) {
             return broken(Invariant::OrderFinal, format!("a buyer was told of order {order}, which was never placed"));
         }

@@ -57,6 +57,12 @@ async fn what_is_no_amount_and_no_currency_is_refused() {
     for currency in [json!("gbp"), json!("GB"), json!("GBPP"), json!(""), json!("ZZZ"), json!(826), json!(null)] {
         assert_eq!(try_price(json!("1"), currency).await.pointers(), ["/price/currency"]);
     }
+    // Codes of ISO 4217 that nobody pays in: for none and for tests, metals, units of account, funds, what was withdrawn.
+    for currency in ["XXX", "XTS", "XAU", "XDR", "XUA", "BOV", "CLF", "HRK", "CUC"] {
+        assert_eq!(try_price(json!("1"), json!(currency)).await.pointers(), ["/price/currency"], "{currency}");
+        let refused = shop.post("/v1/carts", json!({"currency": currency})).await.refused(422, "invalid_request");
+        assert_eq!(refused.pointers(), ["/currency"], "{currency}");
+    }
     let body = json!({"sku": unique("T"), "title": "x", "price": "1.00 GBP"});
     assert_eq!(shop.post("/v1/products", body).await.refused(422, "invalid_request").pointers(), ["/price"]);
     let body = json!({"sku": unique("T"), "title": "x", "price": {"amount": "1"}});

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, buy, cart, checkout_body, money, product, running_sale};
+use crate::shop::{Shop, buy, cart, checkout_body, in_days, money, product, running_sale};
 
 #[tokio::test]
 async fn a_quantity_is_an_integer_up_to_a_thousand_million() {
@@ -108,12 +108,13 @@ async fn times_are_utc_with_six_fractional_digits_and_ids_are_uuids_of_version_7
     let sku = product(&shop, "2", 5).await;
     let order = buy(&shop, &[(&sku, 1)], "tok_ok").await.expect(201);
     let mut sale = running_sale(&sku, 1);
-    sale["starts_at"] = json!("2020-01-01T02:00:00+02:00");
-    sale["ends_at"] = json!("2100-01-01T00:00:00.5Z");
+    let (yesterday, soon) = (in_days(-1)[..10].to_owned(), in_days(2)[..10].to_owned());
+    sale["starts_at"] = json!(format!("{yesterday}T02:00:00+02:00"));
+    sale["ends_at"] = json!(format!("{soon}T00:00:00.5Z"));
     let sale = shop.post("/v1/flash-sales", sale).await.expect(201);
     assert_eq!(
         (sale["starts_at"].as_str(), sale["ends_at"].as_str()),
-        (Some("2020-01-01T00:00:00.000000Z"), Some("2100-01-01T00:00:00.500000Z"))
+        (Some(format!("{yesterday}T00:00:00.000000Z").as_str()), Some(format!("{soon}T00:00:00.500000Z").as_str()))
     );
     let event = shop.get(&format!("/v1/streams/order-{}", order.id())).await.expect(200).items()[0].clone();
     let times = [&order["placed_at"], &order["updated_at"], &order["timeline"][0]["at"], &event["recorded_at"]];

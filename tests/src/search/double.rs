@@ -1,4 +1,5 @@
-//! A small server that speaks as much of Meilisearch as Merx uses, and fails on demand. It finds a document by any of the words of its title.
+//! A small server that speaks as much of Meilisearch as Merx uses, and fails on demand. It finds a document by any of the words of its title, and
+//! narrows, sorts and counts as it is asked.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +9,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -16,6 +17,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::asked;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +41,11 @@ struct Inner {
     indexes: BTreeMap<String, BTreeMap<String, Value>>,
     settings: HashMap<String, Value>,
     tasks: Vec<Value>,
+    /// After so many pages of documents no more are answered.
+    pages_left: Option<usize>,
+    /// How many pages are asked for and not answered.
+    pages_waiting: usize,
+    most_pages_waiting: usize,
 }
 
 type Shared = Arc<std::sync::Mutex<Inner>>;
@@ -86,6 +94,22 @@ impl Double {
         self.inner.lock().unwrap().indexes.retain(|name, _| !which(name));
     }
 
+    /// Puts a document into an index, which is made where there is none.
+    pub fn put(&self, index: &str, document: Value) {
+        let id = document["id"].as_str().unwrap().to_owned();
+        self.inner.lock().unwrap().indexes.entry(index.to_owned()).or_default().insert(id, document);
+    }
+
+    /// So many pages of documents are answered, and no more.
+    pub fn stop_after_pages(&self, pages: usize) {
+        self.inner.lock().unwrap().pages_left = Some(pages);
+    }
+
+    /// The most pages that were asked for and waited for an answer.
+    pub fn most_pages_asked_at_once(&self) -> usize {
+        self.inner.lock().unwrap().most_pages_waiting
+    }
+
     /// What it keeps of a document.
     pub fn document(&self, index: &str, sku: &str) -> Option<Value> {
         let inner = self.inner.lock().unwrap();
@@ -112,6 +136,7 @@ fn router(inner: Shared) -> Router {
         .route("/multi-search", post(multi_search))
         .route("/swap-indexes", post(swap))
         .route("/tasks/{id}", get(task))
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(inner.clone(), failing))
         .with_state(inner)
 }
@@ -230,6 +255,17 @@ async fn delete_batch(State(inner): State<Shared>, Path(uid): Path<String>, Json
 }
 
 async fn page(State(inner): State<Shared>, Path(uid): Path<String>, Query(asked): Query<HashMap<String, String>>) -> Response {
+    let is_over = {
+        let mut inner = inner.lock().unwrap();
+        let is_over = inner.pages_left == Some(0);
+        inner.pages_left = inner.pages_left.map(|left| left.saturating_sub(1));
+        inner.pages_waiting += usize::from(is_over);
+        inner.most_pages_waiting = inner.most_pages_waiting.max(inner.pages_waiting);
+        is_over
+    };
+    if is_over {
+        std::future::pending::<()>().await;
+    }
     let inner = inner.lock().unwrap();
     let Some(index) = inner.indexes.get(&uid) else { return error(StatusCode::NOT_FOUND, "index_not_found") };
     let number = |name: &str| asked[name].parse::<usize>().unwrap();
@@ -246,19 +282,39 @@ async fn multi_search(State(inner): State<Shared>, Json(body): Json<Value>) -> R
         };
         let words: Vec<&str> = query["q"].as_str().unwrap_or_default().split_whitespace().collect();
         let matches = |document: &&Value| words.is_empty() || words.iter().any(|word| title(document).contains(word));
-        results.push(index.values().filter(matches).cloned().collect::<Vec<Value>>());
+        let fitting = index.values().filter(matches).filter(|document| asked::fits(&query["filter"], document));
+        results.push(fitting.map(|document| (asked::sort_key(&query["sort"], document), document.clone())).collect::<Vec<_>>());
     }
     if body["federation"].is_null() {
-        let each = |hits: Vec<Value>| json!({"estimatedTotalHits": hits.len(), "hits": hits, "processingTimeMs": 0, "query": ""});
+        let each = |found: Vec<(_, Value)>| {
+            let hits: Vec<Value> = found.into_iter().map(|(_, hit)| hit).collect();
+            json!({"estimatedTotalHits": hits.len(), "hits": hits, "processingTimeMs": 0, "query": ""})
+        };
         return Json(json!({"results": results.into_iter().map(each).collect::<Vec<_>>()})).into_response();
     }
-    let mut hits: Vec<Value> = Vec::new();
-    for hit in results.into_iter().flatten() {
-        if !hits.contains(&hit) {
-            hits.push(hit);
+    let mut found: Vec<(_, Value)> = Vec::new();
+    for one in results.into_iter().flatten() {
+        if !found.iter().any(|(_, hit)| *hit == one.1) {
+            found.push(one);
         }
     }
-    Json(json!({"estimatedTotalHits": hits.len(), "hits": hits, "offset": 0, "limit": 200, "processingTimeMs": 0})).into_response()
+    found.sort_by(|(one, _), (other, _)| asked::compare(one, other));
+    let hits: Vec<Value> = found.into_iter().map(|(_, hit)| hit).collect();
+    let facets: Vec<Value> = body["federation"]["facetsByIndex"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, names)| names.as_array().cloned().unwrap_or_default())
+        .collect();
+    let (distribution, stats) = asked::facets(&facets, &hits);
+    let number = |name: &str| usize::try_from(body["federation"][name].as_u64().unwrap_or(20)).unwrap();
+    let (offset, limit) = (body["federation"]["offset"].as_u64().map_or(0, |offset| usize::try_from(offset).unwrap()), number("limit"));
+    let page: Vec<&Value> = hits.iter().skip(offset).take(limit).collect();
+    Json(json!({
+        "estimatedTotalHits": hits.len(), "hits": page, "offset": offset, "limit": limit, "processingTimeMs": 0,
+        "facetDistribution": distribution, "facetStats": stats,
+    }))
+    .into_response()
 }
 
 async fn swap(State(inner): State<Shared>, Json(pairs): Json<Vec<Value>>) -> Response {

@@ -12,11 +12,11 @@ use crate::{
     shop::{Shop, money},
 };
 
-fn index(url: &str) -> Meilisearch {
+pub fn index(url: &str) -> Meilisearch {
     Meilisearch::new(&Settings { url: url.to_owned(), key: Some("key".to_owned()), index: "shop".to_owned() }).unwrap()
 }
 
-fn product(sku: &str, title: &str) -> Document {
+pub fn product(sku: &str, title: &str) -> Document {
     Document {
         sku: sku.to_owned(),
         title: title.to_owned(),
@@ -25,6 +25,7 @@ fn product(sku: &str, title: &str) -> Document {
         categories: Vec::new(),
         attributes: Vec::new(),
         price: Money::new(1.into(), "GBP".parse().unwrap()),
+        sales: Vec::new(),
         in_stock: true,
         rating_sum: 0,
         rating_count: 0,
@@ -36,11 +37,11 @@ fn changes(documents: Vec<Document>) -> Changes {
     Changes { documents, removed: Vec::new() }
 }
 
-fn at(position: i64) -> Place {
+pub fn at(position: i64) -> Place {
     Place { position, ..Place::default() }
 }
 
-async fn filled(url: &str, documents: Vec<Document>) -> Meilisearch {
+pub async fn filled(url: &str, documents: Vec<Document>) -> Meilisearch {
     let index = index(url);
     index.prepare().await.unwrap();
     index.begin_rebuild().await.unwrap();
@@ -49,7 +50,7 @@ async fn filled(url: &str, documents: Vec<Document>) -> Meilisearch {
     index
 }
 
-async fn found(index: &Meilisearch, text: &str) -> Result<Vec<String>, Error> {
+pub async fn found(index: &Meilisearch, text: &str) -> Result<Vec<String>, Error> {
     let request = Request { words: Words::of(text), limit: 10, ..Request::default() };
     Ok(index.search(&request).await?.skus)
 }
@@ -114,7 +115,7 @@ async fn what_fails_a_task_is_found_and_the_rest_is_taken() {
 async fn no_half_filled_index_gets_into_use_and_none_is_left_over() {
     let double = Double::start().await;
     let index = filled(&double.url, vec![product("A", "Pot")]).await;
-    assert_eq!(double.indexes(), ["shop", "shop-place"]);
+    assert_eq!(double.indexes(), ["shop-v2", "shop-v2-place"]);
     index.begin_rebuild().await.unwrap();
     index.rebuild(vec![product("B", "Pot")]).await.unwrap();
     // The server loses what is being filled; what is sent afterwards makes an index of its own.
@@ -125,7 +126,7 @@ async fn no_half_filled_index_gets_into_use_and_none_is_left_over() {
     assert_eq!(index.place().await.unwrap(), Some(at(1)));
     // Another keeper comes, or this one again.
     index.prepare().await.unwrap();
-    assert_eq!(double.indexes(), ["shop", "shop-place"]);
+    assert_eq!(double.indexes(), ["shop-v2", "shop-v2-place"]);
     index.begin_rebuild().await.unwrap();
     index.rebuild(vec![product("C", "Pot")]).await.unwrap();
     double.lose(|_| true);
@@ -143,11 +144,12 @@ async fn the_settings_are_pushed_and_an_old_server_is_refused() {
     let double = Double::start().await;
     let index = filled(&double.url, Vec::new()).await;
     index.prepare().await.unwrap();
-    let settings = double.settings("shop");
+    let settings = double.settings("shop-v2");
     assert_eq!(settings["typoTolerance"]["minWordSizeForTypos"], json!({"oneTypo": 5, "twoTypos": 9}));
     assert_eq!(settings["searchableAttributes"][1], "title");
     assert_eq!(settings["rankingRules"][0], "sort");
-    assert!(settings["filterableAttributes"].as_array().unwrap().contains(&json!("price")));
+    assert!(settings["filterableAttributes"].as_array().unwrap().contains(&json!("amount")));
+    assert!(settings["sortableAttributes"].as_array().unwrap().contains(&json!("price")));
     double.be_of_version("1.9.0");
     let index = self::index(&double.url);
     assert_away(index.prepare().await, "1.9.0");
@@ -216,6 +218,6 @@ async fn what_is_refused_is_parked_and_can_be_retried_and_skipped() {
     shop.get_at("/v1/search?q=cure", position).await.expect(200);
     let parked = of_search(&shop.get("/v1/projections").await.expect(200).body)["parked"].clone();
     assert_eq!(parked, json!([]));
-    assert!(double.document("merx-products", "BAD1").is_some());
+    assert!(double.document("merx-products-v2", "BAD1").is_some());
     assert!(!mend("retry", "product-BAD1").status.success());
 }

@@ -1,7 +1,10 @@
 //! Search over HTTP: with the index inside the binary, and on a Meilisearch server where there is one.
 
+mod asked;
 pub mod double;
 mod failures;
+mod prices;
+mod shapes;
 
 use std::{env, fs, ops::Deref, path::Path};
 
@@ -18,8 +21,11 @@ use crate::{
 
 /// A shop for each index that can be had here.
 async fn shops() -> Vec<Searched> {
-    let Some(embedded) = Shop::open().await else { return Vec::new() };
-    let mut shops = vec![Searched { shop: embedded, server: None }];
+    // An index of its own: one that another test has left would be searched until it is filled anew.
+    let folder = TempDir::new().expect("a folder");
+    let own = [("MERX_DATA_DIR", folder.path().to_str().expect("UTF-8"))];
+    let Some(embedded) = Shop::open_with(1, &own).await else { return Vec::new() };
+    let mut shops = vec![Searched { shop: embedded, server: None, _folder: Some(folder) }];
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let Some(url) = set("MEILI_URL") else {
         skipped("a Meilisearch server in MEILI_URL for its second half");
@@ -29,13 +35,14 @@ async fn shops() -> Vec<Searched> {
     let settings = [("MEILI_URL", url.as_str()), ("MEILI_KEY", &key), ("MEILI_INDEX", &index)];
     let shop = Shop::open_with(1, &settings).await.expect("a database, as before");
     let server = Meilisearch::new(&Settings { url, key: Some(key), index }).unwrap();
-    shops.push(Searched { shop, server: Some(server) });
+    shops.push(Searched { shop, server: Some(server), _folder: None });
     shops
 }
 
 struct Searched {
     shop: Shop,
     server: Option<Meilisearch>,
+    _folder: Option<TempDir>,
 }
 
 impl Searched {
@@ -60,8 +67,19 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// What is answered once it is as new as `position`, which a busy machine may take its time for.
+async fn searched(client: &Client, query: &str, position: i64) -> Answer {
+    for _ in 0..30 {
+        let answer = client.get_at(&format!("/v1/search?{query}"), position).await;
+        if answer.status != 503 {
+            return answer;
+        }
+    }
+    client.get_at(&format!("/v1/search?{query}"), position).await
+}
+
 async fn found(client: &Client, query: &str, position: i64) -> Vec<String> {
-    let answer = client.get_at(&format!("/v1/search?{query}"), position).await.expect(200);
+    let answer = searched(client, query, position).await.expect(200);
     answer.items().iter().map(|item| item["sku"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -120,7 +138,7 @@ async fn an_answer_shows_products_as_they_are_and_marks_what_matched() {
         receive(&shop, "POT", 9).await;
         let position = shop.post("/v1/flash-sales", running_sale("POT", 4)).await.expect(201).position();
         let facets = "facets=category,brand,attributes.colour,in_stock";
-        let answer = shop.get_at(&format!("/v1/search?q=hot+iron&attributes.colour=black&{facets}"), position).await.expect(200);
+        let answer = searched(&shop, &format!("q=hot+iron&attributes.colour=black&{facets}"), position).await.expect(200);
         assert!(answer.position() >= position);
         let mut item = answer.items()[0].clone();
         let highlight = item.as_object_mut().unwrap().remove("highlight").unwrap();
@@ -129,7 +147,8 @@ async fn an_answer_shows_products_as_they_are_and_marks_what_matched() {
         let product = shop.until("/v1/products/POT", |product| !product["flash_sale"].is_null()).await;
         assert_eq!(item, product.body);
         assert_eq!(answer["total"], 1);
-        assert_eq!(answer["price"], json!({"min": money("48.00"), "max": money("48.00")}));
+        // What is charged while the sale runs.
+        assert_eq!(answer["price"], json!({"min": money("1.00"), "max": money("1.00")}));
         assert_eq!(answer["facets"]["category"].as_array().map(Vec::len), Some(3));
         assert_eq!(answer["facets"]["brand"], json!([{"value": "Ember, Iron & Co", "count": 1}]));
         let brand = encoded("Ember, Iron & Co");
@@ -152,7 +171,7 @@ async fn pages_follow_one_another_and_a_cursor_is_good_for_its_own_search_only()
         for sort in ["relevance", "price", "-price", "newest", "rating"] {
             let (mut seen, mut cursor) = (Vec::new(), String::new());
             loop {
-                let page = shop.get_at(&format!("/v1/search?q=lamps&sort={sort}&limit=10{cursor}"), position).await.expect(200);
+                let page = searched(&shop, &format!("q=lamps&sort={sort}&limit=10{cursor}"), position).await.expect(200);
                 assert_eq!(page["total"], 25);
                 seen.extend(page.items().iter().map(|item| item["sku"].as_str().unwrap().to_owned()));
                 let Some(next) = page["next_cursor"].as_str() else { break };
@@ -199,11 +218,11 @@ async fn what_is_wrong_with_a_search_is_named() {
             ("cursor=abc".to_owned(), "?cursor"),
             ("colour=red".to_owned(), "?colour"),
         ] {
-            names(&shop.get_at(&format!("/v1/search?{query}"), position).await, pointer);
+            names(&searched(&shop, &query, position).await, pointer);
         }
         names(&shop.get(&format!("/v1/search/suggest?q={}", "x".repeat(10_000))).await, "?q");
         for odd in ["\" OR 1=1 --", "category:home", "*", "((((", "\\", "🫖", "' = ''"] {
-            let answer = shop.get_at(&format!("/v1/search?q={0}&category={0}&brand={0}", encoded(odd)), position).await.expect(200);
+            let answer = searched(&shop, &format!("q={0}&category={0}&brand={0}", encoded(odd)), position).await.expect(200);
             assert_eq!(answer["total"], 0, "{odd}");
         }
         shop.close().await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::product::MAX_ATTRIBUTES;
-use event_schemas::{Money, ids::Sku, money::parse_amount, text};
+use event_schemas::{Currency, Money, ids::Sku, money::parse_amount, text};
 use rust_decimal::Decimal;
 
 use crate::import::{Rejection, rows::Record};
@@ -126,7 +126,7 @@ impl Columns {
         let sku = required("sku")?.parse().map_err(|error| format!("sku {error}"))?;
         let title = required("title").and_then(|title| within("title", title, MAX_TITLE_CHARS))?.unwrap_or_default();
         let amount = price(required("price")?)?;
-        let currency = required("currency")?.parse().map_err(|error| format!("currency {error}"))?;
+        let currency = Currency::in_use(required("currency")?).map_err(|error| format!("currency {error}"))?;
         let mut attributes = BTreeMap::new();
         for (name, index) in &self.attributes {
             let text = fields.get(*index).map_or("", |field| field.trim());
@@ -219,6 +219,7 @@ mod tests {
             ("M,,,,,4.50,GBP,10,", "title is empty"),
             ("M,Mug,,,,-4.50,GBP,10,", "price \"-4.50\""),
             ("M,Mug,,,,4.50,QQQ,10,", "currency \"QQQ\""),
+            ("M,Mug,,,,4.50,XAU,10,", "currency XAU is no currency in use"),
             ("M,Mug,,,,4.50,GBP,1.5,", "stock \"1.5\""),
             ("M,Mug,,,,4.50,GBP,-1,", "stock \"-1\""),
             ("M,\u{200b},,,,4.50,GBP,1,", "title has"),

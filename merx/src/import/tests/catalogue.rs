@@ -182,7 +182,7 @@ async fn ids_that_earlier_imports_made_are_recognised_and_names_that_shared_one_
         handler.run(&stream, &command, &Context::new(chrono::Utc::now().into(), "test"), |_, _| ()).await.unwrap();
     }
     // An operator calls it otherwise since.
-    let renamed = category_rules::Command::Change { name: Some("House & Garden".into()), parent: None, lineage: Vec::new() };
+    let renamed = category_rules::Command::Change { name: Some("House & Garden".into()), parent: None, lineage: Vec::new(), height: 1 };
     let context = Context::new(chrono::Utc::now().into(), "test");
     handler.run(&StreamId::category_of(&"home-garden".parse().unwrap()), &renamed, &context, |_, _| ()).await.unwrap();
     let names = ["Küche", "台所 1", "寝室 1", "Home & Garden", "House & Garden"];
