@@ -4,7 +4,8 @@ use std::{ops::Deref, sync::Arc};
 
 use chrono::{Duration, Utc};
 use domain::{
-    cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product, review::Review, stock::Stock,
+    cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product, projection::Projection,
+    review::Review, stock::Stock,
 };
 use event_schemas::Timestamp;
 use event_store::EventStore;
@@ -48,6 +49,8 @@ pub struct Inner {
     pub payments: Handler<Payment>,
     /// Reviews.
     pub reviews: Handler<Review>,
+    /// What operators ask of the consumers of the log.
+    pub projections: Handler<Projection>,
     /// The settings.
     pub settings: Settings,
 }
@@ -66,6 +69,7 @@ impl Shop {
             orders: Handler::new(store.clone(), 5_000),
             payments: Handler::new(store.clone(), 5_000),
             reviews: Handler::new(store.clone(), 1_000),
+            projections: Handler::new(store.clone(), 100),
             store,
             settings,
         }))

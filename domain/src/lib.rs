@@ -8,6 +8,7 @@ pub mod flash_sale;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod projection;
 pub mod review;
 pub mod stock;
 

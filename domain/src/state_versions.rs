@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Aggregate, cart::Cart, category::Category, flash_sale::FlashSale, harness::t, order::Order, payment::Payment, product::Product,
-    review::Review, stock::Stock,
+    projection::Projection, review::Review, stock::Stock,
 };
 
 /// How many histories are folded for a digest, and how many events each has.
@@ -15,7 +15,7 @@ const HISTORIES: u32 = 400;
 const EVENTS: u32 = 16;
 
 /// Of each aggregate the digests of its states, one for each `STATE_VERSION` from 1. Lines are only ever added.
-const DIGESTS: [(&str, &[&str]); 8] = [
+const DIGESTS: [(&str, &[&str]); 9] = [
     ("category", &["fcfad376e247ad854abac77187d5e14d062cab89ed09c2360ffe225ca24be8a7"]),
     ("product", &["1ce09603cf6fb9be94d30882627f329a5c2ecd79fcbbb4341915a30265d22a98"]),
     ("stock", &["421f0b340c0d5847ffb981c11b015075bef67197423117e03e7f242492d62fed"]),
@@ -30,6 +30,7 @@ const DIGESTS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("payment", &["839a2cb680cefc8ae419107b1ef722b6dafb5c6c5e1122bb04791d21f3e54363"]),
+    ("projection", &["5fb04ad9c7b2de5bf89bbabb22a3a915964988048a732464216c4815a528a9c6"]),
     ("review", &["45c187f83c133c470889653b6a9d89c5f0ca462d35c4465b86f38887cffd6f4e"]),
 ];
 
@@ -80,6 +81,7 @@ fn a_state_changes_only_with_its_version() {
         keeps_its_version::<Order>(),
         keeps_its_version::<Payment>(),
         keeps_its_version::<Review>(),
+        keeps_its_version::<Projection>(),
     ]
     .into_iter()
     .filter_map(Result::err)

@@ -24,6 +24,7 @@ use crate::{
     order::{self, Order},
     payment::{self, Payment},
     product::Product,
+    projection::{self, Projection},
     review::{self, Review},
     stock::{self, Stock},
 };
@@ -123,6 +124,7 @@ fn evolve_takes_any_event_in_any_order() {
     takes_anything::<Order>(&order::tests::events());
     takes_anything::<Payment>(&payment::tests::events());
     takes_anything::<Review>(&review::tests::events());
+    takes_anything::<Projection>(&projection::tests::events());
 }
 
 #[test]
@@ -147,6 +149,7 @@ fn an_event_belongs_to_one_aggregate() {
         order::tests::events().remove(0).into(),
         payment::tests::events().remove(0).into(),
         review::tests::events().remove(0).into(),
+        projection::tests::events().remove(0).into(),
     ]
     .into();
     owns::<Category>(&category_events(), &all);
@@ -157,4 +160,5 @@ fn an_event_belongs_to_one_aggregate() {
     owns::<Order>(&order::tests::events(), &all);
     owns::<Payment>(&payment::tests::events(), &all);
     owns::<Review>(&review::tests::events(), &all);
+    owns::<Projection>(&projection::tests::events(), &all);
 }

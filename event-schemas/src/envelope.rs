@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     Event, Timestamp,
-    ids::{CartId, CategoryId, CommandId, FlashSaleId, OrderId, ReviewId, Sku},
+    ids::{CartId, CategoryId, CommandId, FlashSaleId, OrderId, ProjectionName, ReviewId, Sku},
 };
 
 /// The name of a stream: a category, `-`, and the aggregate's id. A category has no `-` itself. Cheap to clone.
@@ -62,6 +62,11 @@ impl StreamId {
     /// The stream of a review.
     pub fn review(id: ReviewId) -> Self {
         Self::new("review", id)
+    }
+
+    /// The stream of a consumer of the log.
+    pub fn projection(name: &ProjectionName) -> Self {
+        Self::new("projection", name)
     }
 
     /// The whole name.
@@ -125,7 +130,7 @@ pub struct Metadata {
     pub correlation_id: Uuid,
     /// The event that a process manager reacted to; none where a client asked directly.
     pub causation_id: Option<Uuid>,
-    /// Who asked: `client`, `process:checkout`, `import:online-retail`, …
+    /// Who asked: `client`, `operator:ann`, `process:checkout`, `import:online-retail`, …
     pub actor: String,
 }
 
@@ -168,6 +173,7 @@ mod tests {
             (StreamId::order(OrderId(id)), "order", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
             (StreamId::payment(OrderId(id)), "payment", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
             (StreamId::review(ReviewId(id)), "review", "019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            (StreamId::projection(&"flash-sales".parse().unwrap()), "projection", "flash-sales"),
         ];
         assert!(streams.iter().map(|(_, category, _)| category).eq(crate::events::CATEGORIES));
         for (stream, category, key) in streams {

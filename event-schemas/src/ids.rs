@@ -119,6 +119,10 @@ code!(
     /// The client's code for a category.
     CategoryId
 );
+code!(
+    /// The name of a consumer of the log: a projection, or one of the others.
+    ProjectionName
+);
 id!(
     /// A cart.
     CartId

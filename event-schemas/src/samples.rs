@@ -23,6 +23,7 @@ use crate::{
             PaymentRefunded, PaymentRequested,
         },
         product::{self, Description, Image, ProductActivated, ProductArchived, ProductCreated, ProductDescribed, ProductRepriced},
+        projection::{self, ProjectionPublishRequested, ProjectionRebuildRequested, ProjectionRetryRequested, ProjectionSkipRequested},
         review::{self, ReviewPosted},
         stock::{
             self, AllotmentEnd, StockAdjusted, StockAllotmentClosed, StockAllotted, StockCommitted, StockCorrectionImported, StockExpired,
@@ -88,6 +89,7 @@ pub fn full() -> Vec<Event> {
     all.extend(orders_imported().map(Event::from));
     all.extend(payments().map(Event::from));
     all.extend(reviews().map(Event::from));
+    all.extend(projections().map(Event::from));
     all
 }
 
@@ -99,6 +101,14 @@ pub fn minimal() -> Vec<Event> {
     all.extend(minimal_stock().map(Event::from));
     all.extend(minimal_sales());
     all.extend(minimal_orders().map(Event::from));
+    all.push(
+        projection::Event::from(ProjectionSkipRequested {
+            stream: literal("order-019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            position: 1204,
+            reason: None,
+        })
+        .into(),
+    );
     all
 }
 
@@ -316,6 +326,21 @@ fn minimal_catalogue() -> [Event; 4] {
         category::Event::from(CategoryMoved { parent: None }).into(),
         product::Event::from(created).into(),
         product::Event::from(ProductDescribed { description: description() }).into(),
+    ]
+}
+
+fn projections() -> [projection::Event; 4] {
+    let (stream, position) = (literal("order-019cae0e-03c0-7651-8317-1ff4a6a3a450"), 1204);
+    [
+        ProjectionRebuildRequested {}.into(),
+        ProjectionRetryRequested { stream, position }.into(),
+        ProjectionSkipRequested {
+            stream: literal("order-019cae0e-03c0-7651-8317-1ff4a6a3a450"),
+            position,
+            reason: Some("Written by hand, and wrong.".into()),
+        }
+        .into(),
+        ProjectionPublishRequested { from: 1 }.into(),
     ]
 }
 

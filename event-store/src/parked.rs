@@ -215,6 +215,26 @@ pub async fn take_out(connection: &mut PgConnection, consumer: &str, stream: &st
     Ok(Parked { stream: row.stream_id, position: row.position, version: row.version, event_type: row.event_type, reason: row.reason })
 }
 
+/// Where the event stands that the parked `stream` of `consumer` could not go on with.
+///
+/// # Errors
+/// [`Error::NotParked`]; the database can't be reached.
+pub async fn position(pool: &PgPool, consumer: &str, stream: &str) -> Result<i64, Error> {
+    let found = sqlx::query_scalar!("select position from parked_streams where consumer = $1 and stream_id = $2", consumer, stream);
+    let found = found.fetch_optional(pool).await?;
+    found.ok_or_else(|| Error::NotParked { consumer: consumer.into(), stream: stream.into() })
+}
+
+/// The streams that `consumer` has parked, the longest parked first, at most `most`.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn streams(pool: &PgPool, consumer: &str, most: i64) -> Result<Vec<String>, Error> {
+    let streams =
+        sqlx::query_scalar!("select stream_id from parked_streams where consumer = $1 order by since, position limit $2", consumer, most);
+    Ok(streams.fetch_all(pool).await?)
+}
+
 /// A parked stream and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

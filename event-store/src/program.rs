@@ -61,6 +61,8 @@ pub const BROUGHT_BY: &[(i64, &str)] = &[
     (9, "0.1.0"),
     (12, "0.2.0"),
     (13, "0.2.0"),
+    (17, "0.2.0"),
+    (18, "0.2.0"),
 ];
 
 /// Refuses where the database behind `pool` is not just as this program of version `this` has it: for programs that read and change nothing.

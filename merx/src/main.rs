@@ -10,6 +10,7 @@ mod projections_command;
 mod publish_command;
 mod search;
 mod serve;
+mod tending;
 mod verify;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};

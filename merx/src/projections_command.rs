@@ -3,7 +3,8 @@
 use std::{error::Error, sync::Arc};
 
 use ::search::Index;
-use command_api::{Shop, payment_gateway, process};
+use command_api::Shop;
+use domain::projection::Command;
 use event_store::{
     EventStore,
     parked::{self, Mended, Mending},
@@ -11,7 +12,13 @@ use event_store::{
 use projections::Projection;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Location, database::Database, import::progress, search};
+use crate::{
+    Location,
+    database::Database,
+    import::progress,
+    search,
+    tending::{self, Mender, Outcome},
+};
 
 /// The most parked streams that are listed of a consumer.
 const MOST_PARKED: i64 = 1_000;
@@ -38,8 +45,8 @@ enum Action {
     Retry {
         /// The consumer that has parked it.
         name: String,
-        /// The stream.
-        stream: String,
+        /// The stream [default: all that are parked].
+        stream: Option<String>,
     },
     /// Leave out for ever the event that a stream is parked for, and go on with the stream.
     Skip {
@@ -47,6 +54,9 @@ enum Action {
         name: String,
         /// The stream.
         stream: String,
+        /// Why, for whoever reads the log.
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 
@@ -65,18 +75,17 @@ pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Er
 async fn act(database: &Database, search: &search::Options, action: Action) -> Result<(), Box<dyn Error>> {
     match action {
         Action::List => list(database).await,
-        Action::Rebuild { name } => rebuild(&database.log().await?, &named(&name)?).await,
-        Action::Retry { name, stream } => mend(&database.log().await?, search, &name, &stream, Mending::Retry).await,
-        Action::Skip { name, stream } => mend(&database.log().await?, search, &name, &stream, Mending::Skip).await,
+        Action::Rebuild { name } => rebuild(&database.log().await?, &tending::projection(&name)?).await,
+        Action::Retry { name, stream } => mend(&database.log().await?, search, &name, stream.as_deref(), Mending::Retry, None).await,
+        Action::Skip { name, stream, reason } => mend(&database.log().await?, search, &name, Some(&stream), Mending::Skip, reason).await,
     }
 }
 
-/// The projection of that name.
-fn named(name: &str) -> Result<Arc<dyn Projection>, String> {
-    let all = projections::all();
-    let names: Vec<&str> = all.iter().map(|projection| projection.name()).collect();
-    let unknown = format!("there is no projection {name}; there are {}", names.join(", "));
-    all.into_iter().find(|projection| projection.name() == name).ok_or(unknown)
+/// Who works at the command line, as events say.
+pub fn operator() -> String {
+    let (given, uid) = (std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty()), nix::unistd::getuid());
+    let known = || nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    format!("operator:{}", given.or_else(known).unwrap_or_else(|| uid.to_string()))
 }
 
 async fn list(database: &Database) -> Result<(), Box<dyn Error>> {
@@ -107,6 +116,9 @@ async fn list(database: &Database) -> Result<(), Box<dyn Error>> {
 }
 
 async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result<(), Box<dyn Error>> {
+    projections::rebuild::require_possible(store, &**projection).await?;
+    let shop = Shop::new(store.clone(), command_api::Settings::default());
+    tending::record(&shop, projection.name(), &Command::Rebuild, &operator()).await?;
     let bar = progress::bar();
     bar.set_message(projection.name());
     let stop = CancellationToken::new();
@@ -128,21 +140,20 @@ async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result
     Ok(())
 }
 
-async fn mend(store: &EventStore, search: &search::Options, name: &str, stream: &str, how: Mending) -> Result<(), Box<dyn Error>> {
-    let shop = || Shop::new(store.clone(), command_api::Settings::default());
-    let Mended { events, parked_again } = match name {
-        process::NAME => process::mend(&shop(), stream, how).await?,
-        payment_gateway::worker::NAME => payment_gateway::worker::mend(&shop(), stream, how).await?,
-        search::NAME => {
-            let index = search.meilisearch()?;
-            search::mend(index.as_ref().map(|index| index as &dyn Index), store.pool(), stream, how).await?
-        }
-        name => {
-            let others = [process::NAME, payment_gateway::worker::NAME, search::NAME].join(", ");
-            let projection = named(name).map_err(|unknown| format!("{unknown}; besides {others}"))?;
-            projections::mend::mend(store, &*projection, stream, how).await?
-        }
-    };
+async fn mend(
+    store: &EventStore,
+    search: &search::Options,
+    name: &str,
+    stream: Option<&str>,
+    how: Mending,
+    reason: Option<String>,
+) -> Result<(), Box<dyn Error>> {
+    let shop = Shop::new(store.clone(), command_api::Settings::default());
+    let index = if name == search::NAME { search.meilisearch()? } else { None };
+    let actor = operator();
+    let mender = Mender { shop: &shop, index: index.as_ref().map(|index| index as &dyn Index), actor: &actor };
+    let Some(stream) = stream else { return retry_all(&mender, name).await };
+    let Mended { events, parked_again } = mender.mend(name, stream, how, reason).await?.mended;
     match parked_again {
         None => {
             println!("{stream} goes on in {name}: {events} events taken");
@@ -152,4 +163,28 @@ async fn mend(store: &EventStore, search: &search::Options, name: &str, stream: 
             Err(format!("{stream} went on by {events} events and is parked again, at version {}: {}", bad.version, bad.reason).into())
         }
     }
+}
+
+async fn retry_all(mender: &Mender<'_>, name: &str) -> Result<(), Box<dyn Error>> {
+    let streams = mender.parked(name).await?;
+    let all = streams.len();
+    let mut left = 0;
+    for stream in streams {
+        match mender.mend(name, &stream, Mending::Retry, None).await {
+            Ok(Outcome { mended: Mended { events, parked_again: None }, .. }) => {
+                println!("{stream} goes on in {name}: {events} events taken")
+            }
+            Ok(Outcome { mended: Mended { parked_again: Some(bad), .. }, .. }) => {
+                left += 1;
+                println!("{stream} is parked again in {name}, at version {}: {}", bad.version, bad.reason);
+            }
+            Err(tending::Error::Log(event_store::Error::NotParked { .. })) => {} // somebody else was faster
+            Err(tending::Error::Log(error @ event_store::Error::StillBad { .. })) => {
+                left += 1;
+                println!("{error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if left > 0 { Err(format!("{left} of {all} streams stay parked in {name}").into()) } else { Ok(()) }
 }

@@ -2,6 +2,8 @@
 
 use std::{error::Error, time::Duration};
 
+use command_api::Shop;
+use domain::projection::Command;
 use event_store::{
     kafka::publisher::{
         self,
@@ -12,7 +14,7 @@ use event_store::{
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::{Location, database::Database, import::progress};
+use crate::{Location, database::Database, import::progress, projections_command::operator, tending};
 
 /// How often it is asked how far it has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -30,12 +32,16 @@ pub struct Options {
 /// Has the server that publishes send again what `options` name, beside what is new, and shows how far it is.
 pub async fn run(location: &Location, options: Options) -> Result<(), Box<dyn Error>> {
     let database = Database::existing(location).await?;
-    let done = send(&database.pool, options.from).await;
+    let done = send(&database, options.from).await;
     database.close().await;
     done
 }
 
-async fn send(pool: &PgPool, from: i64) -> Result<(), Box<dyn Error>> {
+async fn send(database: &Database, from: i64) -> Result<(), Box<dyn Error>> {
+    let pool = &database.pool;
+    again::require_published(pool, from).await?;
+    let shop = Shop::new(database.log().await?, command_api::Settings::default());
+    tending::record(&shop, publisher::NAME, &Command::Publish { from }, &operator()).await?;
     publisher::send_again(pool, from).await?;
     let Some(asked) = again::progress(pool).await? else { return Err("what is sent again is not known any more".into()) };
     tokio::select! {

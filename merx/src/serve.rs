@@ -1,6 +1,7 @@
 //! `merx serve`: the roles of a server in one process.
 
 mod operations;
+mod projections;
 mod roles;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::projections::Tending;
 use crate::{
     Location,
     database::{self, Database},
@@ -54,6 +56,9 @@ pub struct Options {
     kafka: kafka::Options,
     #[command(flatten)]
     search: search::Options,
+    /// A key with every permission; better given by the variable, which other users of the machine don't see.
+    #[arg(long, env = "MERX_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    admin_key: Option<String>,
     /// How long a payment may take before its order is cancelled, in seconds.
     #[arg(long, env = "MERX_PAYMENT_DEADLINE_S", default_value_t = 900, value_parser = clap::value_parser!(i64).range(1..=86_400 * 30))]
     payment_deadline_s: i64,
@@ -153,7 +158,9 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
         let _ = connection.set_nodelay(true);
     });
     let events = event_schemas::asyncapi::document(topics(kafka.as_ref().map(Kafka::settings)), env!("CARGO_PKG_VERSION"))?;
-    let router = router(roles, &shop, &queries, &health, events);
+    let admin_key = options.admin_key.as_deref().filter(|key| !key.is_empty()).map(Into::into);
+    let tending = Tending { shop: shop.clone(), index: search.as_ref().and_then(Search::shared_index), admin_key };
+    let router = router(roles, &tending, &queries, &health, events);
     let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let mut server = tokio::spawn(server.into_future());
     let interrupted = tokio::select! {
@@ -203,15 +210,15 @@ async fn read_pool(pool: &PgPool) -> Result<PgPool, Error> {
 }
 
 /// The routes of the roles that answer requests, and of the operator's questions, behind the edge.
-fn router(roles: &[Role], shop: &Shop, queries: &Queries, health: &Health, events: Value) -> Router {
-    let mut routes = operations::routes(health.clone());
+fn router(roles: &[Role], tending: &Tending, queries: &Queries, health: &Health, events: Value) -> Router {
+    let (shop, mut routes) = (&tending.shop, operations::routes(health.clone()));
     if roles.contains(&Role::CommandApi) {
-        routes = routes.merge(command_api::routes(shop.clone()));
+        routes = routes.merge(command_api::routes(shop.clone())).merge(projections::routes(tending.clone()));
     }
     if roles.contains(&Role::QueryApi) {
         routes = routes.merge(query_api::routes(queries.clone()));
     }
-    let everything = everything(shop, queries, health);
+    let everything = everything(tending, queries, health);
     let openapi = everything.openapi("Merx", env!("CARGO_PKG_VERSION"));
     let routes = routes.merge(operations::descriptions(openapi, events)).merge(operations::problems(problems(&everything)));
     let idempotent = middleware::from_fn_with_state(shop.clone(), idempotency::layer);
@@ -224,8 +231,9 @@ fn topics(kafka: Option<&cluster::Settings>) -> Topics<'_> {
 }
 
 /// Every route there is, whichever this process answers: what clients are told of.
-fn everything(shop: &Shop, queries: &Queries, health: &Health) -> Routes {
-    operations::routes(health.clone()).merge(command_api::routes(shop.clone())).merge(query_api::routes(queries.clone()))
+fn everything(tending: &Tending, queries: &Queries, health: &Health) -> Routes {
+    let writes = command_api::routes(tending.shop.clone()).merge(projections::routes(tending.clone()));
+    operations::routes(health.clone()).merge(writes).merge(query_api::routes(queries.clone()))
 }
 
 /// Every refusal there is, by status and code.

@@ -185,6 +185,8 @@ async fn it_follows_an_order_that_a_server_published_and_published_again() {
     again.env("DATABASE_URL", &shop.database.url).envs(settings);
     let output = tokio::task::spawn_blocking(move || again.output()).await.expect("merx publish").expect("merx publish");
     assert!(output.status.success(), "{output:?}");
+    let asked = happened(&shop, "projection-publisher").await;
+    assert_eq!(asked, [("ProjectionPublishRequested".to_owned(), serde_json::json!({"from": 1}))]);
     let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let copies =

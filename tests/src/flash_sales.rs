@@ -210,9 +210,9 @@ async fn a_limit_is_not_passed_by_other_ways_to_write_the_address() {
 
 #[tokio::test]
 async fn a_sale_is_cheaper_than_the_product_of_what_is_sold_and_ends_within_a_year() {
+    const DAY_MS: i64 = 86_400_000;
     let Some(shop) = Shop::open().await else { return };
     let sku = product(&shop, "5.01", 100).await;
-    const DAY_MS: i64 = 86_400_000;
     announce(&shop, &sku, 0, 367 * DAY_MS, 5, None).await.expect(422);
     let priced = |price: &str| {
         let mut sale = crate::shop::running_sale(&sku, 1);

@@ -67,6 +67,8 @@ mod several_servers;
 #[cfg(test)]
 mod shop;
 #[cfg(test)]
+mod tending;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod verify;

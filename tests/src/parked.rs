@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What `merx projections` says: whether it succeeded, its output, its errors.
-fn projections(shop: &Shop, arguments: &[&str]) -> (bool, String, String) {
+pub fn projections(shop: &Shop, arguments: &[&str]) -> (bool, String, String) {
     let arguments: Vec<&str> = ["projections"].into_iter().chain(arguments.iter().copied()).collect();
     let output = merx(&arguments).env("DATABASE_URL", &shop.database.url).output().expect("merx projections");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -17,7 +17,7 @@ fn projections(shop: &Shop, arguments: &[&str]) -> (bool, String, String) {
 }
 
 /// Appends an event of a type that this program does not know, as a careless hand might.
-async fn append_unknown(shop: &Shop, stream: &str) {
+pub async fn append_unknown(shop: &Shop, stream: &str) {
     let mut connection = PgConnection::connect_with(&shop.database.options).await.expect("the database");
     let unknown = "with head as (update log_head set position = position + 1 returning position), event as (
             select position, $1 as stream, (select max(version) + 1 from events where stream_id = $1) as version, gen_random_uuid() as id,
@@ -31,7 +31,7 @@ async fn append_unknown(shop: &Shop, stream: &str) {
 }
 
 /// The streams that a consumer has parked; none where it has not begun.
-fn parked<'a>(progress: &'a Value, consumer: &str) -> Vec<&'a str> {
+pub fn parked<'a>(progress: &'a Value, consumer: &str) -> Vec<&'a str> {
     let items = progress["items"].as_array().expect("items");
     let item = items.iter().find(|item| item["name"] == consumer);
     let parked = item.into_iter().flat_map(|item| item["parked"].as_array().expect("parked"));

@@ -9,6 +9,7 @@ pub mod flash_sale;
 pub mod order;
 pub mod payment;
 pub mod product;
+pub mod projection;
 pub mod review;
 pub mod stock;
 
@@ -216,6 +217,8 @@ categories! {
     Payment(payment),
     /// Of a review.
     Review(review),
+    /// Of a consumer of the log, as operators tend it.
+    Projection(projection),
 }
 
 impl Event {

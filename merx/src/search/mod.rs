@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::serve::Role;
-pub use shared::{NAME, mend};
+pub use shared::{Error as MendError, NAME, mend};
 
 /// Where search is kept. The same for every process of a shop.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,6 +68,11 @@ impl Search {
     /// What is asked.
     pub fn index(&self) -> Arc<dyn Index> {
         self.index.clone()
+    }
+
+    /// What is asked, where all servers share it.
+    pub fn shared_index(&self) -> Option<Arc<dyn Index>> {
+        self.is_shared.then(|| self.index.clone())
     }
 
     /// Starts what keeps it, as `holder` of a lease where it is shared.

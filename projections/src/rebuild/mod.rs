@@ -86,6 +86,32 @@ pub async fn is_begun(pool: &PgPool, projection: &dyn Projection) -> Result<bool
     Ok(begun.fetch_one(pool).await?)
 }
 
+/// Makes what a rebuild begins with and leaves the rest to whoever keeps the projection; one that was broken off is gone on with.
+///
+/// # Errors
+/// As [`require_possible`].
+pub async fn begin(store: &EventStore, projection: &dyn Projection) -> Result<(), Error> {
+    let mut connection = connect(store, projection, &tables::schema_of(projection)).await?;
+    take(&mut connection, projection).await?;
+    prepare(&mut connection, projection).await?;
+    Ok(connection.close().await?)
+}
+
+/// Refuses where a rebuild can't be begun now; changes nothing.
+///
+/// # Errors
+/// [`Error::RebuildUnderWay`]; [`Error::OtherVersion`] where the read model is of a newer version than this program's; the database can't be reached.
+pub async fn require_possible(store: &EventStore, projection: &dyn Projection) -> Result<(), Error> {
+    let mut connection = connect(store, projection, &tables::schema_of(projection)).await?;
+    take(&mut connection, projection).await?;
+    let live = Checkpoint::read(&mut connection, projection.name()).await?;
+    connection.close().await?;
+    match live {
+        Some(live) if live.version > projection.version() => Err(Error::OtherVersion { found: live.version, kept: projection.version() }),
+        _ => Ok(()),
+    }
+}
+
 /// Keeps others from rebuilding the same projection for as long as `connection` lives.
 async fn take(connection: &mut PgConnection, projection: &dyn Projection) -> Result<(), Error> {
     let taken =

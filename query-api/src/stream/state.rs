@@ -5,8 +5,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Aggregate, cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product, review::Review,
-    stock::Stock,
+    Aggregate, cart::Cart, category::Category, flash_sale::FlashSale, order::Order, payment::Payment, product::Product,
+    projection::Projection, review::Review, stock::Stock,
 };
 use event_schemas::{StreamId, Timestamp};
 use event_store::{EventStore, NewSnapshot};
@@ -102,6 +102,7 @@ async fn fold(store: &EventStore, stream: &StreamId, version: i64) -> Result<Opt
         Order::CATEGORY => fold_as::<Order>(store, stream, version).await?,
         Payment::CATEGORY => fold_as::<Payment>(store, stream, version).await?,
         Review::CATEGORY => fold_as::<Review>(store, stream, version).await?,
+        Projection::CATEGORY => fold_as::<Projection>(store, stream, version).await?,
         _ => return Ok(None),
     }))
 }

@@ -64,7 +64,7 @@ impl Stepwise {
             return Ok(());
         }
         let refused = |(line, failure): &(&Line, Failure<stock::Refusal>)| match failure {
-            Failure::Refused(refusal) => Some((line.to_owned().to_owned(), refusal.clone())),
+            Failure::Refused(refusal) => Some(((*line).clone(), refusal.clone())),
             Failure::VersionMismatch(_) | Failure::Store(_) => None,
         };
         let refusals: Vec<(Line, stock::Refusal)> = failed.iter().filter_map(refused).collect();

@@ -60,14 +60,7 @@ impl From<sqlx::Error> for Refusal {
 /// # Errors
 /// [`Refusal`].
 pub async fn send_again(pool: &PgPool, from: i64) -> Result<i64, Refusal> {
-    if from < 1 {
-        return Err(Refusal::NoPosition(from));
-    }
-    let checkpoint = Checkpoint::read(&mut *pool.acquire().await?, NAME).await?;
-    let published = checkpoint.map_or(0, |checkpoint| checkpoint.position);
-    if from > published {
-        return Err(Refusal::NotPublished { from, published });
-    }
+    let published = require_published(pool, from).await?;
     sqlx::query!(
         r#"
         insert into kafka_sent_again as k (request, from_position, position) values (1, $1::bigint, $1::bigint - 1)
@@ -80,6 +73,19 @@ pub async fn send_again(pool: &PgPool, from: i64) -> Result<i64, Refusal> {
     .execute(pool)
     .await?;
     Ok(published - from + 1)
+}
+
+/// Refuses what has not been published; how far the log has been.
+///
+/// # Errors
+/// [`Refusal`].
+pub async fn require_published(pool: &PgPool, from: i64) -> Result<i64, Refusal> {
+    if from < 1 {
+        return Err(Refusal::NoPosition(from));
+    }
+    let checkpoint = Checkpoint::read(&mut *pool.acquire().await?, NAME).await?;
+    let published = checkpoint.map_or(0, |checkpoint| checkpoint.position);
+    if from > published { Err(Refusal::NotPublished { from, published }) } else { Ok(published) }
 }
 
 /// What is sent again, or was last.

@@ -1,0 +1,213 @@
+//! What operators ask of the consumers of the log over HTTP.
+
+use std::sync::Arc;
+
+use ::search::Index;
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use command_api::{Shop, handler::Accepted, refusals};
+use domain::projection::Command;
+use event_store::parked::Mending;
+use gateway::{Json, Path, Position, Problem, Route, Routes, conditional, idempotency::Credential};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::tending::{self, Error, Mender, Outcome};
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Tending {
+    pub shop: Shop,
+    /// The index that servers share, where there is one.
+    pub index: Option<Arc<dyn Index>>,
+    /// The key that bears every permission.
+    pub admin_key: Option<Arc<str>>,
+}
+
+/// Nothing more is to be said.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RebuildRequest")]
+struct NewRebuild {}
+
+/// Which parked streams are tried again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RetryRequest")]
+struct NewRetry {
+    /// The stream; all that are parked, where it is left out.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", length(min = 3, max = 80))]
+    stream: Option<String>,
+}
+
+/// The stream whose event is left out for ever, and why.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SkipRequest")]
+struct NewSkip {
+    #[schemars(length(min = 3, max = 80))]
+    stream: String,
+    #[schemars(length(min = 1, max = 500))]
+    reason: String,
+}
+
+/// What was asked for and recorded.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectionRequest")]
+struct Asked {
+    /// The consumer.
+    id: String,
+    /// The version of its stream `projection-…`, which says who asked for what.
+    version: i64,
+    /// Streams that go on.
+    taken: Vec<String>,
+    /// Streams that stay parked, and why.
+    parked: Vec<Kept>,
+}
+
+/// A stream that stays parked.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StillParked")]
+struct Kept {
+    stream: String,
+    reason: String,
+}
+
+pub fn routes(tending: Tending) -> Routes {
+    let route = |route: Route<Tending>| route.tag("Operations").path_param("name", "The projection, or another consumer of the log.");
+    Routes::new()
+        .add(
+            route(Route::post("/v1/projections/{name}/rebuild", rebuild))
+                .summary("Build a read model anew, beside the one in use")
+                .description("Servers with the role projector build it, and swap it in once it has caught up.")
+                .body::<NewRebuild>()
+                .answers::<Asked>(202)
+                .problem(409, "rebuild_under_way", "The read model is being built anew already.")
+                .problem(409, "other_version", "The read model is of a newer version than this server's."),
+        )
+        .add(
+            route(Route::post("/v1/projections/{name}/retry", retry))
+                .summary("Try again what streams are parked for")
+                .body::<NewRetry>()
+                .answers::<Asked>(202)
+                .problem(409, "not_parked", "The stream is not parked there.")
+                .problem(409, "still_parked", "The event can't be taken yet; the problem says why."),
+        )
+        .add(
+            route(Route::post("/v1/projections/{name}/skip", skip))
+                .summary("Leave out for ever the event that a stream is parked for")
+                .body::<NewSkip>()
+                .answers::<Asked>(202)
+                .problem(409, "not_parked", "The stream is not parked there."),
+        )
+        .with_state(tending)
+}
+
+impl Tending {
+    /// Who asks, as events say.
+    fn actor(&self, credential: &Credential) -> &'static str {
+        let bearer = credential.0.as_deref().and_then(|text| text.strip_prefix("Bearer "));
+        // Digests, so that the time it takes tells nothing of the key.
+        let is_admin = bearer.zip(self.admin_key.as_deref()).is_some_and(|(sent, key)| Sha256::digest(sent) == Sha256::digest(key));
+        if is_admin { "key:admin" } else { "client" }
+    }
+}
+
+async fn rebuild(
+    State(tending): State<Tending>,
+    Path(name): Path<String>,
+    credential: Credential,
+    Json(NewRebuild {}): Json<NewRebuild>,
+) -> Result<Response, Problem> {
+    let projection = tending::projection(&name).map_err(told)?;
+    let actor = tending.actor(&credential);
+    projections::rebuild::require_possible(&tending.shop.store, &*projection).await.map_err(|error| told(error.into()))?;
+    let recorded = tending::record(&tending.shop, &name, &Command::Rebuild, actor).await.map_err(told)?;
+    projections::rebuild::begin(&tending.shop.store, &*projection).await.map_err(|error| told(error.into()))?;
+    Ok(accepted(name, &recorded, Vec::new(), Vec::new()))
+}
+
+async fn retry(
+    State(tending): State<Tending>,
+    Path(name): Path<String>,
+    credential: Credential,
+    Json(wanted): Json<NewRetry>,
+) -> Result<Response, Problem> {
+    let mender = Mender { shop: &tending.shop, index: tending.index.as_deref(), actor: tending.actor(&credential) };
+    let streams = match wanted.stream {
+        Some(stream) => {
+            let Outcome { recorded, mended } = mender.mend(&name, &stream, Mending::Retry, None).await.map_err(told)?;
+            let parked = mended.parked_again.map(|bad| Kept { stream: stream.clone(), reason: bad.reason });
+            return Ok(accepted(name, &recorded, vec![stream], parked.into_iter().collect()));
+        }
+        None => mender.parked(&name).await.map_err(told)?,
+    };
+    let (mut last, mut taken, mut parked) = (None, Vec::new(), Vec::new());
+    for stream in streams {
+        match mender.mend(&name, &stream, Mending::Retry, None).await {
+            Ok(Outcome { recorded, mended }) => {
+                last = Some(recorded);
+                match mended.parked_again {
+                    Some(bad) => parked.push(Kept { stream, reason: bad.reason }),
+                    None => taken.push(stream),
+                }
+            }
+            // Somebody else was faster.
+            Err(Error::Log(event_store::Error::NotParked { .. })) => {}
+            Err(Error::Log(event_store::Error::StillBad { reason, .. })) => parked.push(Kept { stream, reason }),
+            Err(error) => return Err(told(error)),
+        }
+    }
+    match last {
+        Some(recorded) => Ok(accepted(name, &recorded, taken, parked)),
+        None => match parked.into_iter().next() {
+            Some(Kept { reason, .. }) => Err(refusals::conflict("still_parked", reason)),
+            None => Err(refusals::conflict("not_parked", format!("nothing is parked in {name}"))),
+        },
+    }
+}
+
+async fn skip(
+    State(tending): State<Tending>,
+    Path(name): Path<String>,
+    credential: Credential,
+    Json(wanted): Json<NewSkip>,
+) -> Result<Response, Problem> {
+    let mender = Mender { shop: &tending.shop, index: tending.index.as_deref(), actor: tending.actor(&credential) };
+    let skipped = mender.mend(&name, &wanted.stream, Mending::Skip, Some(wanted.reason)).await;
+    let Outcome { recorded, mended } = skipped.map_err(told)?;
+    let parked = mended.parked_again.map(|bad| Kept { stream: wanted.stream.clone(), reason: bad.reason });
+    Ok(accepted(name, &recorded, vec![wanted.stream], parked.into_iter().collect()))
+}
+
+fn accepted(name: String, recorded: &Accepted<()>, taken: Vec<String>, parked: Vec<Kept>) -> Response {
+    let etag = [(header::ETAG, conditional::etag(recorded.version))];
+    let asked = Asked { id: name, version: recorded.version, taken, parked };
+    (StatusCode::ACCEPTED, Position(recorded.position), etag, Json(asked)).into_response()
+}
+
+fn told(error: Error) -> Problem {
+    match error {
+        Error::Unknown(reason) => Problem::not_found(reason),
+        Error::Log(event_store::Error::NotParked { consumer, stream }) => {
+            refusals::conflict("not_parked", format!("the stream {stream} is not parked in {consumer}"))
+        }
+        Error::Log(event_store::Error::StillBad { stream, reason }) => {
+            refusals::conflict("still_parked", format!("{stream} stays parked: {reason}"))
+        }
+        Error::Log(error) => refusals::unstored(&error),
+        Error::Projection(error @ projections::Error::RebuildUnderWay { .. }) => refusals::conflict("rebuild_under_way", error.to_string()),
+        Error::Projection(error @ projections::Error::OtherVersion { .. }) => refusals::conflict("other_version", error.to_string()),
+        Error::Projection(error) => {
+            tracing::error!(%error, "a read model can't be worked on");
+            Problem::internal()
+        }
+        Error::Search(error) => Problem::unavailable(format!("The search index can't be mended now: {error}.")),
+        Error::Index(error) => Problem::unavailable(format!("The search index can't be had: {error}.")),
+    }
+}
