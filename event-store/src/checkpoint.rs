@@ -132,6 +132,12 @@ impl Checkpoint {
         (self.position, self.hash) = (mark.position, mark.hash);
     }
 
+    /// True where nobody but its consumer has changed it until `later` was read.
+    #[must_use]
+    pub fn goes_on_in(&self, later: &Self) -> bool {
+        self.version == later.version && self.revision == later.revision
+    }
+
     /// Whether somebody else than its consumer has changed it since it was read.
     ///
     /// # Errors

@@ -15,6 +15,7 @@
 //! - [`timeline`]: whether the log is still the one that is remembered; [`Mark`]: what is remembered of it
 //! - [`turn`]: rules that span streams, one command at a time
 //! - [`hash`]: the canonical encoding of an event and its hash
+//! - [`digests`]: a running digest of the log, kept at some positions
 //! - [`verify`]: whether the log is whole
 //! - [`program`]: whether this program knows all that stands in a database
 
@@ -22,6 +23,7 @@ pub mod append;
 mod appender;
 pub mod checkpoint;
 mod decode;
+pub mod digests;
 pub mod feed;
 pub mod hash;
 pub mod kafka;
@@ -47,6 +49,7 @@ use uuid::Uuid;
 
 pub use append::{Committed, KeyedAnswer, Part, Unit};
 pub use checkpoint::Checkpoint;
+pub use digests::Digest;
 pub use feed::{Batch, Feed, Undecodable};
 pub use lineage::Lineage;
 pub use mark::{Hash, Mark};

@@ -74,7 +74,7 @@ pub(crate) fn tell_damaged(stream: &StreamId, version: i64) {
 
 /// A snapshot that is wanted.
 struct Wish {
-    /// Whether it is one of the states that a stream had on its way, and not its newest.
+    /// True for one of the states that a stream had on its way, false for its newest.
     past: bool,
     take: Box<dyn FnOnce() -> Option<NewSnapshot> + Send>,
 }

@@ -55,8 +55,8 @@ enum Command {
     Publish(publish_command::Options),
     /// Print the log, one JSON event a line.
     Events(events::Options),
-    /// Read the whole log and say whether it is whole: no gaps, every hash right, no checkpoint beyond its end.
-    Verify,
+    /// Read the whole log and say whether it is whole: guarded, without gaps, every hash and digest right, no checkpoint beyond its end.
+    Verify(verify::Options),
 }
 
 fn main() -> ExitCode {
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
             Command::Projections(options) => projections_command::run(location, options).await.map_err(|error| failed(&*error)),
             Command::Publish(options) => publish_command::run(location, options).await.map_err(|error| failed(&*error)),
             Command::Events(options) => events::run(location, options).await.map_err(|error| failed(&*error)),
-            Command::Verify => verify::run(location).await.map_err(|error| failed(&*error)),
+            Command::Verify(options) => verify::run(location, &options).await.map_err(|error| failed(&*error)),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));

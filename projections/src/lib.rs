@@ -11,11 +11,13 @@
 //! - [`kafka`]: Kafka into rows, and the hand-over between it and the log
 //! - `worker`: leases and back-off
 //! - [`rebuild`]: a read model built anew beside the one in use
+//! - [`compare`]: read models compared with a fold of the log
 //! - [`mend`]: what an operator does about a stream that was parked
 
 mod careful;
 mod carts;
 mod catalogue;
+pub mod compare;
 mod consumer;
 mod flash_sales;
 pub mod kafka;
@@ -116,6 +118,22 @@ pub enum Error {
     /// The read model is kept from Kafka, not from the log.
     #[error("the read model of {projection} is kept from Kafka")]
     OnKafka {
+        /// The projection.
+        projection: String,
+    },
+    /// There is no place to fold the log into.
+    #[error(
+        "read models are compared by way of temporary tables, and none can be made here: {source}; ask a primary, as a role that may make them"
+    )]
+    NoTemporaryTables {
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A read model was changed whenever it was looked at.
+    #[error(
+        "the read model of {projection} was never still for long enough to be compared; try again when less is written, rebuilt or mended"
+    )]
+    NeverStill {
         /// The projection.
         projection: String,
     },

@@ -26,11 +26,11 @@ pub struct Resource {
     pub position: i64,
     /// The first event that should be in it and is not, since its stream is parked.
     pub parked_at: Option<i64>,
-    /// What was read.
+    /// The resource; none where there is none.
     pub found: Option<One>,
 }
 
-/// What a read of one resource ends in.
+/// The outcome of a read of one resource.
 pub type ReadOne = Result<Resource, Error>;
 
 impl<T> At<Option<T>> {

@@ -32,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 const MOST_BROKEN: u32 = 16;
 /// How long it takes at most until a broken connection is found to be one: what takes longer is an outage.
 const BROKEN_LIMIT: Duration = Duration::from_millis(500);
-/// When a client may ask again for what is parked, in seconds: an operator takes longer than a projection.
+/// Seconds after which a client may ask again for what is parked: an operator takes longer than a projection.
 const PARKED_RETRY_S: u64 = 30;
 /// How often the checkpoints are read while somebody waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -129,7 +129,7 @@ impl Queries {
         }
     }
 
-    /// What `read` reads, at least as new as `min`, or such that waiting is `in_vain`.
+    /// The answer of `read`, at least as new as `min`, or such that waiting is `in_vain`.
     async fn waited<T, F: Future<Output = Read<T>>>(
         &self,
         min: MinPosition,
@@ -177,7 +177,7 @@ pub fn not_yet_visible(position: i64) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible", detail).retry_after(1).with("position", position)
 }
 
-/// What the refusal of a resource that lacks a parked event means.
+/// The meaning of the refusal of a resource that lacks a parked event.
 pub const PARKED: &str =
     "An event up to `Merx-Min-Position` could not be applied to what is asked for: its stream is parked until an operator mends it.";
 

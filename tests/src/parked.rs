@@ -30,11 +30,12 @@ pub async fn append_unknown(shop: &Shop, stream: &str) {
     sqlx::query(unknown).bind(stream).execute(&mut connection).await.expect("appended");
 }
 
-/// The streams that a consumer has parked.
+/// The streams that a consumer has parked; none where it has not begun.
 pub fn parked<'a>(progress: &'a Value, consumer: &str) -> Vec<&'a str> {
     let items = progress["items"].as_array().expect("items");
-    let item = items.iter().find(|item| item["name"] == consumer).expect("a consumer");
-    item["parked"].as_array().expect("parked").iter().filter_map(|parked| parked["stream"].as_str()).collect()
+    let item = items.iter().find(|item| item["name"] == consumer);
+    let parked = item.into_iter().flat_map(|item| item["parked"].as_array().expect("parked"));
+    parked.filter_map(|parked| parked["stream"].as_str()).collect()
 }
 
 #[tokio::test]

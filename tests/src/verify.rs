@@ -38,6 +38,51 @@ async fn a_log_is_said_to_be_whole_or_what_is_wrong_first() {
 }
 
 #[tokio::test]
+async fn a_log_is_compared_with_a_digest_that_was_noted_and_read_models_with_the_log() {
+    let Some(mut shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    confirmed(&shop, &[(&sku, 3)]).await;
+    // Every read model has something to be compared.
+    let models = ["catalogue", "stock", "flash-sales", "reviews", "carts", "orders", "sales", "search"];
+    shop.until("/v1/projections", |progress| {
+        let items = progress["items"].as_array().expect("items");
+        models.iter().all(|name| items.iter().any(|item| item["name"] == *name && item["position"] == progress["head"]))
+    })
+    .await;
+    assert!(shop.server().stop().success());
+    let verify = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["verify"].into_iter().chain(arguments.iter().copied()).collect();
+        merx(&arguments).env("DATABASE_URL", &shop.database.url).output().expect("merx verify")
+    };
+    let (told, errors) = said(&verify(&[]));
+    let digest =
+        told.split(", digest ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or_else(|| panic!("{told}{errors}")).to_owned();
+    assert!(verify(&["--digest", &digest]).status.success(), "the log has not changed");
+    let mut owner = PgConnection::connect_with(&shop.database.options).await.expect("the database");
+    let kept: i64 = sqlx::query_scalar("select max(position) from log_digests").fetch_one(&mut owner).await.expect("a digest");
+    assert!(digest.starts_with(&format!("{kept}:")), "a server that stops leaves nothing without a digest: {digest}");
+    let (position, digits) = digest.split_once(':').expect("a position");
+    let another = format!("{position}:{}", digits.chars().rev().collect::<String>());
+    let (told, errors) = said(&verify(&["--digest", &another]));
+    assert!(
+        told.is_empty() && errors.starts_with(&format!("merx: the log is not whole: position {position}: expected the digest")),
+        "{told}{errors}"
+    );
+    let malformed = verify(&["--digest", "1234"]);
+    assert!(!malformed.status.success() && said(&malformed).1.contains("is no digest of a log"), "{malformed:?}");
+
+    let (told, errors) = said(&verify(&["--read-models"]));
+    for name in models {
+        assert!(told.contains(&format!("\n{name}: what the log makes, up to position ")), "{name}: {told}{errors}");
+    }
+    sqlx::raw_sql("update read_model.stock set on_hand = on_hand + 1").execute(&mut owner).await.expect("a wrong row");
+    let output = verify(&["--read-models"]);
+    let (told, errors) = said(&output);
+    let wrong = format!("merx: the read model stock is not what the log makes: table stock, key {sku}: expected ({sku},7,0,");
+    assert!(output.status.code() == Some(1) && errors.starts_with(&wrong), "{told}{errors}");
+}
+
+#[tokio::test]
 async fn a_log_from_a_newer_program_is_refused_by_every_command() {
     let Some(mut shop) = Shop::open().await else { return };
     product(&shop, "2", 10).await;

@@ -5,6 +5,8 @@ use std::fmt;
 use event_schemas::Timestamp;
 use uuid::Uuid;
 
+use crate::Digest;
+
 /// Where an event stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -32,6 +34,34 @@ pub enum Finding {
         table: &'static str,
         /// The constraint or trigger.
         what: &'static str,
+    },
+    /// The law of the log is another one.
+    #[error("{kind} {name} is not what the migrations of merx make: the database does not guard the log any more")]
+    Altered {
+        /// Its kind, as in "the trigger".
+        kind: &'static str,
+        /// Its name, and the table's.
+        name: String,
+    },
+    /// The log up to a position is not the one that it was.
+    #[error("position {}: expected the digest of the log up to here that was {by}, {expected}, found {found}: some event up to here was changed, moved or removed", found.position)]
+    Digest {
+        /// The place of the first of both, as in "kept in the database".
+        by: &'static str,
+        /// The digest that was noted.
+        expected: Digest,
+        /// The digest of the events that there are.
+        found: Digest,
+    },
+    /// The log ends before a position that it had come to.
+    #[error("the log ends at position {last}, and its digest at position {} was {by}: what stood between is gone", digest.position)]
+    DigestBeyond {
+        /// Its place, as in "noted".
+        by: &'static str,
+        /// The digest that was noted.
+        digest: Digest,
+        /// The last event.
+        last: i64,
     },
     /// Positions have a gap.
     #[error("{place}: expected position {expected}, found {}: what stood between is gone", place.position)]

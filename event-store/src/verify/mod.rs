@@ -1,19 +1,21 @@
 //! Whether the log is whole: read from its beginning to its end, the first thing that is wrong is told.
 //!
-//! One task reads pages within one snapshot, so that servers may go on appending; meanwhile other threads check what was read.
+//! One task reads pages; meanwhile other threads check what was read. Each page is read in a snapshot of its own: one snapshot of the whole would
+//! keep every dead version of the head of the log for as long, and each append has to go past these. The log only grows, so the pages are of one log.
 
 mod finding;
+mod guards;
 mod page;
 mod versions;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
-use crate::{Error, StoredEvent};
+use crate::{Digest, Error, StoredEvent};
 use finding::Stored;
 pub use finding::{Finding, Place};
 use page::{Before, Page};
@@ -24,14 +26,9 @@ const PAGE_EVENTS: i64 = 4_000;
 /// The most pages that are being checked, or wait for it.
 const PAGES_AHEAD: usize = 3;
 
-/// What guards the log, by migration: each is in force, and always.
-const TRIGGERS: [(&str, &str); 4] = [
-    ("events", "events_are_never_changed"),
-    ("events", "appended_events_go_on_where_the_log_ended"),
-    ("log_head", "log_head_is_never_removed"),
-    ("log_head", "log_head_never_goes_back"),
-];
-const CONSTRAINTS: [(&str, &str); 3] = [("events", "events_pkey"), ("events", "events_stream_version"), ("events", "events_event_id")];
+/// The two places of digests, as findings name them.
+const KEPT: &str = "kept in the database";
+const NOTED: &str = "noted";
 
 /// How far the reading has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,31 +46,40 @@ pub struct Whole {
     pub events: u64,
     /// Its streams.
     pub streams: u64,
+    /// The digest of all of it: whoever notes it elsewhere can tell later whether this part of the log is still the same.
+    pub digest: Digest,
 }
 
-/// Reads the whole log behind `pool` as it is now, and tells `progress` of every page. The first thing that is wrong, if anything is: in order of
-/// position; then the head and the checkpoints.
+/// Reads the whole log behind `pool` as it is now, and tells `progress` of every page. The first thing that is wrong, if anything is: what guards the
+/// log; in order of position; then the head, digests and checkpoints.
 ///
 /// # Errors
 /// The database can't be reached.
 pub async fn verify(pool: &PgPool, progress: impl FnMut(Progress)) -> Result<Result<Whole, Finding>, Error> {
-    // A connection of its own, whose snapshot ends with it.
-    let reader = Reader::begin(PgConnection::connect_with(&pool.connect_options()).await?).await?;
-    if let Some(finding) = &reader.unguarded {
-        return Ok(Err(finding.clone()));
+    verify_against(pool, None, progress).await
+}
+
+/// [`verify`], and compares with a digest that was `noted` elsewhere when the log had come to its position.
+///
+/// # Errors
+/// The database can't be reached.
+pub async fn verify_against(pool: &PgPool, noted: Option<Digest>, progress: impl FnMut(Progress)) -> Result<Result<Whole, Finding>, Error> {
+    let mut reader = Reader::begin(PgConnection::connect_with(&pool.connect_options()).await?, noted).await?;
+    if let Some(finding) = guards::missing(&mut reader.connection).await? {
+        return Ok(Err(finding));
     }
-    let (ends, all) = (reader.ends.clone(), reader.ends.head.unsigned_abs());
+    let all = reader.head.max(0).unsigned_abs();
     let (pages, read) = mpsc::channel(1);
     let reading = tokio::spawn(reader.read_all(pages));
     let checked = check_all(read, all, progress).await?;
-    let (last, streams) = match reading.await {
+    let read = match reading.await {
         Ok(read) => read?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    if let Some(finding) = checked.or_else(|| ends.disagree_with(last)) {
+    if let Some(finding) = checked.or(read.at_the_end) {
         return Ok(Err(finding));
     }
-    Ok(Ok(Whole { events: all, streams }))
+    Ok(Ok(Whole { events: read.digest.position.unsigned_abs(), streams: read.streams, digest: read.digest }))
 }
 
 /// Checks pages as they come, several at once; the first finding in the order of the log.
@@ -98,77 +104,113 @@ async fn check_all(mut read: mpsc::Receiver<Page>, all: u64, mut progress: impl 
     }
 }
 
-/// Where the log ends, and where its consumers are.
-#[derive(Clone)]
-struct Ends {
-    head: i64,
-    checkpoints: Vec<Stands>,
-}
-
-/// Where a consumer is.
-#[derive(Clone)]
-struct Stands {
-    name: String,
-    position: i64,
-    /// Whether the log has the event that it has come to.
-    fits: bool,
-}
-
-impl Ends {
-    fn disagree_with(&self, last: i64) -> Option<Finding> {
-        if self.head != last {
-            return Some(Finding::Head { last, head: self.head });
-        }
-        let Stands { name, position, .. } = self.checkpoints.iter().find(|one| !one.fits)?.clone();
-        Some(if position > last { Finding::Checkpoint { name, head: last, found: position } } else { Finding::Astray { name, position } })
-    }
-}
-
 struct Reader {
     connection: PgConnection,
-    ends: Ends,
-    unguarded: Option<Finding>,
+    /// The end of the log at the beginning: what is appended from then on is left to the next time.
+    head: i64,
     versions: Versions,
+    noted: Option<Digest>,
+}
+
+/// The outcome of the reading.
+struct Read {
+    streams: u64,
+    digest: Digest,
+    /// The first thing that is wrong although each page is right.
+    at_the_end: Option<Finding>,
 }
 
 impl Reader {
-    /// Takes the snapshot that all is read in.
-    async fn begin(mut connection: PgConnection) -> Result<Self, sqlx::Error> {
-        sqlx::query("begin isolation level repeatable read read only").execute(&mut connection).await?;
+    async fn begin(mut connection: PgConnection, noted: Option<Digest>) -> Result<Self, sqlx::Error> {
+        // A page takes milliseconds: what takes longer is no page.
+        sqlx::query("set default_transaction_read_only = on").execute(&mut connection).await?;
         let head = sqlx::query_scalar!("select position from log_head").fetch_optional(&mut connection).await?.unwrap_or(-1);
-        let checkpoints =
-            sqlx::query_as!(Stands, r#"select name, position, log_has(position, hash) as "fits!" from checkpoints order by name"#);
-        let ends = Ends { head, checkpoints: checkpoints.fetch_all(&mut connection).await? };
-        let unguarded = unguarded(&mut connection).await?;
-        Ok(Self { connection, ends, unguarded, versions: Versions::default() })
+        Ok(Self { connection, head, versions: Versions::default(), noted })
     }
 
-    /// Sends every page until something is wrong with positions or versions, or nobody listens; the last position, and how many streams there are.
-    async fn read_all(mut self, pages: mpsc::Sender<Page>) -> Result<(i64, u64), Error> {
-        let (mut last, mut streams, mut before) = (0, 0, None);
+    /// Sends every page until something is wrong with positions, versions or digests, or nobody listens.
+    async fn read_all(mut self, pages: mpsc::Sender<Page>) -> Result<Read, Error> {
+        let (mut digest, mut streams, mut before) = (Digest::EMPTY, 0, None);
         // From the very beginning: a position below 1 is one too many.
         let mut after = i64::MIN;
+        let mut is_broken_off = false;
         loop {
             let rows = self.page(after).await?;
             let Some(newest) = rows.last() else { break };
             let next = Before { stream: newest.event.stream_id.as_str().into(), event_id: newest.event.event_id };
             after = newest.event.position;
             streams += rows.iter().filter(|stored| stored.event.version == 1).count() as u64;
-            let gap = rows.iter().zip(last + 1..).find(|(stored, expected)| stored.event.position != *expected);
+            let gap = rows.iter().zip(digest.position + 1..).find(|(stored, expected)| stored.event.position != *expected);
             let gap = gap.map(|(stored, expected)| (stored.event.position, Finding::PositionGap { place: stored.place(), expected }));
             let stray = self.versions.check(&mut self.connection, &rows).await?;
-            // At one place a gap in the log is told rather than the one in the stream that it leads to.
-            let finding = [gap, stray].into_iter().flatten().min_by_key(|(position, _)| *position);
-            let is_wrong = finding.is_some();
+            let other = self.other_digest(&mut digest, &rows).await?;
+            // At one place a gap in the log is told rather than the one in the stream that it leads to, and either rather than the digest.
+            let finding = [gap, stray, other].into_iter().flatten().min_by_key(|(position, _)| *position);
+            is_broken_off = finding.is_some();
             let page = Page { before: before.replace(next), rows, finding };
-            if pages.send(page).await.is_err() || is_wrong {
+            if pages.send(page).await.is_err() || is_broken_off {
+                is_broken_off = true;
                 break;
             }
-            last = after;
         }
+        let at_the_end = if is_broken_off { None } else { self.at_the_end(digest.position).await? };
         // What was read is true, whatever becomes of the connection.
         let _ = self.connection.close().await;
-        Ok((last, streams))
+        Ok(Read { streams, digest, at_the_end })
+    }
+
+    /// Takes `digest` along `rows`; the first place where it is another than was noted or kept.
+    async fn other_digest(&mut self, digest: &mut Digest, rows: &[Stored]) -> Result<Option<(i64, Finding)>, sqlx::Error> {
+        let (first, last) = (rows.first().map_or(0, |row| row.event.position), rows.last().map_or(0, |row| row.event.position));
+        let kept =
+            sqlx::query!("select position, digest from log_digests where position >= $1 and position <= $2 order by position", first, last)
+                .fetch_all(&mut self.connection)
+                .await?;
+        let kept: HashMap<i64, [u8; 32]> = kept.into_iter().filter_map(|row| Some((row.position, row.digest.try_into().ok()?))).collect();
+        let mut other = None;
+        for row in rows {
+            *digest = digest.after(row.event.position, &row.event.hash);
+            let position = digest.position;
+            let noted = self.noted.filter(|noted| noted.position == position).map(|noted| (NOTED, noted));
+            let kept = kept.get(&position).map(|bytes| (KEPT, Digest { position, bytes: *bytes }));
+            let wrong = [noted, kept].into_iter().flatten().find(|(_, expected)| expected.bytes != digest.bytes);
+            if other.is_none() {
+                other = wrong.map(|(by, expected)| (position, Finding::Digest { by, expected, found: *digest }));
+            }
+        }
+        Ok(other)
+    }
+
+    /// The first thing that is wrong beyond the events that were read, the last of which is `last`: all of it asked in one statement, as it grows meanwhile.
+    async fn at_the_end(&mut self, last: i64) -> Result<Option<Finding>, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"
+            select coalesce((select position from log_head), -1) as "head!", coalesce((select max(position) from events), 0) as "last!",
+                   (select position from log_digests order by position desc limit 1) as digest_position,
+                   (select digest from log_digests order by position desc limit 1) as digest,
+                   c.name as "name?", c.position as "position?", log_has(c.position, c.hash) as "fits?"
+            from (select) one left join checkpoints c on true
+            order by c.name
+            "#
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        let Some(now) = rows.first() else { return Ok(None) };
+        if now.head != now.last || last < self.head {
+            return Ok(Some(Finding::Head { last: now.last, head: now.head }));
+        }
+        let kept = now
+            .digest_position
+            .zip(now.digest.as_deref())
+            .and_then(|(position, bytes)| Some((KEPT, Digest { position, bytes: bytes.try_into().ok()? })));
+        let noted = self.noted.map(|digest| (NOTED, digest));
+        if let Some((by, digest)) = [noted, kept].into_iter().flatten().find(|(_, digest)| digest.position > now.last) {
+            return Ok(Some(Finding::DigestBeyond { by, digest, last: now.last }));
+        }
+        let astray = rows.iter().filter(|row| row.fits == Some(false)).find_map(|row| row.name.clone().zip(row.position));
+        Ok(astray.map(|(name, position)| {
+            if position > now.last { Finding::Checkpoint { name, head: now.last, found: position } } else { Finding::Astray { name, position } }
+        }))
     }
 
     async fn page(&mut self, after: i64) -> Result<Vec<Stored>, sqlx::Error> {
@@ -180,34 +222,18 @@ impl Reader {
                    case when recorded_at >= '0001-01-01Z' and recorded_at < '10000-01-01Z' then recorded_at end as recorded_at,
                    case when recorded_at >= '0001-01-01Z' and recorded_at < '10000-01-01Z' then null else recorded_at::text end as odd_time
             from events
-            where position > $1
+            where position > $1 and position <= $2
             order by position
-            limit $2
+            limit $3
             "#,
             after,
+            self.head,
             PAGE_EVENTS,
         )
         .fetch_all(&mut self.connection)
         .await?;
         Ok(rows.into_iter().map(Stored::from).collect())
     }
-}
-
-async fn unguarded(connection: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
-    let in_force = sqlx::query!(
-        r#"
-        select c.relname::text as "table!", t.tgname::text as "name!" from pg_trigger t join pg_class c on c.oid = t.tgrelid
-        where c.oid in ('events'::regclass, 'log_head'::regclass) and t.tgenabled = 'A'
-        union all
-        select 'events', c.conname::text from pg_constraint c join pg_index i on i.indexrelid = c.conindid
-        where c.conrelid = 'events'::regclass and i.indisunique and i.indisvalid and i.indimmediate
-        "#
-    )
-    .fetch_all(connection)
-    .await?;
-    let is_missing = |(table, what): &(&str, &str)| !in_force.iter().any(|row| row.table == *table && row.name == *what);
-    let missing = TRIGGERS.into_iter().chain(CONSTRAINTS).find(is_missing);
-    Ok(missing.map(|(table, what)| Finding::Unguarded { table, what }))
 }
 
 struct Row {

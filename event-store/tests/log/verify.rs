@@ -1,8 +1,9 @@
 //! `verify` names the first thing that is wrong with a log that was tampered with.
 
 use event_store::{
-    Unit,
-    verify::{Finding, Whole, verify},
+    Digest, Unit,
+    digests::{self, Closing},
+    verify::{Finding, Whole, verify, verify_against},
 };
 use sqlx::AssertSqlSafe;
 
@@ -25,6 +26,7 @@ async fn verified(database: &Database) -> Result<Whole, Finding> {
 /// As the owner may: with the law switched off, and on again.
 async fn tamper(database: &Database, statement: &str) {
     let triggers = [
+        ("log_digests", "log_digests_are_never_changed"),
         ("events", "events_are_never_changed"),
         ("events", "appended_events_go_on_where_the_log_ended"),
         ("log_head", "log_head_is_never_removed"),
@@ -48,9 +50,10 @@ const REHASH: &str = "update events set hash = event_hash(stream_id, version, ev
 #[tokio::test]
 async fn a_log_that_nobody_touched_is_whole() {
     let Some(database) = with_log().await else { return };
-    assert_eq!(verified(&database).await, Ok(Whole { events: 7, streams: 3 }));
+    let whole = verified(&database).await.expect("a whole log");
+    assert_eq!((whole.events, whole.streams, whole.digest.position), (7, 3, 7));
     let Some(empty) = Database::make().await else { return };
-    assert_eq!(verified(&empty).await, Ok(Whole { events: 0, streams: 0 }));
+    assert_eq!(verified(&empty).await, Ok(Whole { events: 0, streams: 0, digest: Digest::EMPTY }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,4 +209,145 @@ async fn a_law_that_is_switched_off_is_told() {
         assert!(told.starts_with(what) && told.contains("missing or switched off"), "{told}");
         sqlx::query(on).execute(&database.pool).await.unwrap();
     }
+}
+
+/// Takes B out, stream and all, and gives those behind it the positions before theirs: each stream is whole, and so is the log.
+const REMOVED: &str = "delete from events where stream_id = 'stock-B'; update events set position = position - 1 where position = 5;
+    update events set position = position - 1 where position = 6; update events set position = position - 1 where position = 7;
+    update log_head set position = 6";
+
+#[tokio::test]
+async fn a_stream_that_was_removed_whole_is_told_by_a_digest_that_was_kept() {
+    let Some(database) = with_log().await else { return };
+    assert_eq!(digests::close(&database.pool, Closing::Blocks).await.unwrap(), 0, "a block has a thousand events");
+    assert_eq!(digests::close(&database.pool, Closing::All).await.unwrap(), 7);
+    appended(&database.store().await.append(Unit::of(part(&stream("D"), 0, 1))).await);
+    assert_eq!(digests::close(&database.pool, Closing::All).await.unwrap(), 8);
+    assert_eq!(verified(&database).await.map(|whole| whole.events), Ok(8));
+    tamper(&database, &format!("{REMOVED}; update events set position = 7 where position = 8; update log_head set position = 7")).await;
+    let told = verified(&database).await.expect_err("a stream is gone").to_string();
+    assert!(told.starts_with("position 7: expected the digest of the log up to here that was kept in the database, 7:"), "{told}");
+}
+
+#[tokio::test]
+async fn a_digest_that_was_noted_elsewhere_tells_whether_the_log_is_still_the_same() {
+    let Some(database) = with_log().await else { return };
+    let noted = verified(&database).await.expect("a whole log").digest;
+    appended(&database.store().await.append(Unit::of(part(&stream("D"), 0, 2))).await);
+    let compared = async || verify_against(&database.pool, Some(noted), |_| ()).await.unwrap();
+    assert_eq!(compared().await.map(|whole| whole.events), Ok(9));
+    tamper(&database, "delete from events where position > 7; update log_head set position = 7").await;
+    assert_eq!(compared().await.map(|whole| whole.digest), Ok(noted), "it is good for what was there");
+    tamper(&database, REMOVED).await;
+    let told = compared().await.expect_err("a stream is gone").to_string();
+    assert_eq!(told, "the log ends at position 6, and its digest at position 7 was noted: what stood between is gone");
+    appended(&database.store().await.append(Unit::of(part(&stream("E"), 0, 1))).await);
+    let told = compared().await.expect_err("another event").to_string();
+    assert!(
+        told.starts_with(&format!("position 7: expected the digest of the log up to here that was noted, {noted}, found 7:")),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn digests_are_kept_by_the_thousand_and_never_changed() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    for nth in 0..5 {
+        appended(&store.append(Unit::of(part(&stream(&format!("s{nth}")), 0, 500))).await);
+    }
+    assert_eq!(digests::close(&database.pool, Closing::Blocks).await.unwrap(), 2_000);
+    let (one, two) = tokio::join!(digests::close(&database.pool, Closing::All), digests::close(&database.pool, Closing::All));
+    assert_eq!((one.unwrap(), two.unwrap()), (2_500, 2_500), "two servers come to the same");
+    let kept: Vec<i64> = sqlx::query_scalar("select position from log_digests order by 1").fetch_all(&database.pool).await.unwrap();
+    assert_eq!(kept, [1_000, 2_000, 2_500]);
+    assert_eq!(verified(&database).await.map(|whole| whole.events), Ok(2_500));
+    for change in ["delete from log_digests", "update log_digests set digest = sha256('x')", "truncate log_digests"] {
+        let refused = sqlx::query(change).execute(&database.pool).await.expect_err(change).to_string();
+        assert!(refused.contains("the log only grows"), "{refused}");
+    }
+    tamper(&database, "delete from events where position > 2400; update log_head set position = 2400").await;
+    let told = verified(&database).await.expect_err("events are gone").to_string();
+    assert_eq!(told, "the log ends at position 2400, and its digest at position 2500 was kept in the database: what stood between is gone");
+}
+
+#[tokio::test]
+async fn a_guard_that_is_another_one_is_told() {
+    for (statement, told) in [
+        (
+            "create or replace function refuse_change() returns trigger language plpgsql as $$ begin return null; end $$",
+            "the function refuse_change",
+        ),
+        (
+            "create or replace function check_appended() returns trigger language plpgsql as $$ begin return null; end $$",
+            "the function check_appended",
+        ),
+        (
+            "create or replace function refuse_to_go_back() returns trigger language plpgsql as $$ begin return new; end $$",
+            "the function refuse_to_go_back",
+        ),
+        (
+            "create or replace function event_hash(stream_id text, version bigint, event_id uuid, type text, schema_version smallint,
+                recorded_at timestamptz, metadata json, payload json) returns bytea language sql stable as $$ select sha256('x') $$",
+            "the function event_hash",
+        ),
+        ("alter function check_appended() set search_path = pg_temp, public", "the function check_appended"),
+        (
+            "create function event_hash(text) returns bytea language sql as $$ select sha256('x') $$",
+            "the function event_hash",
+        ),
+        (
+            "drop trigger log_head_never_goes_back on log_head;
+             create trigger log_head_never_goes_back before update on log_head for each row when (false) execute function refuse_to_go_back();
+             alter table log_head enable always trigger log_head_never_goes_back",
+            "the trigger log_head_never_goes_back of table log_head",
+        ),
+        (
+            "create function swallow() returns trigger language plpgsql as $$ begin return null; end $$;
+             create trigger a before insert on events for each row when (new.type = 'OrderPlaced') execute function swallow()",
+            "the trigger a of table events",
+        ),
+        (
+            "alter table events drop constraint events_version_check, add constraint events_version_check check (version >= -1)",
+            "the constraint events_version_check of table events",
+        ),
+        ("create rule r as on delete to events do instead nothing", "the table events"),
+        ("alter table events enable row level security", "the table events"),
+    ] {
+        let Some(database) = Database::make().await else { return };
+        database.store().await;
+        assert!(verified(&database).await.is_ok());
+        sqlx::raw_sql(statement).execute(&database.pool).await.unwrap();
+        let found = verified(&database).await.expect_err(statement).to_string();
+        assert_eq!(found, format!("{told} is not what the migrations of merx make: the database does not guard the log any more"));
+    }
+}
+
+/// A long snapshot keeps the dead versions of the head of the log, and every append has to go past all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_snapshot_is_held_from_page_to_page() {
+    let Some(database) = Database::make().await else { return };
+    let store = database.store().await;
+    for nth in 0..80 {
+        appended(&store.append(Unit::of(part(&stream(&format!("s{nth}")), 0, 300))).await);
+    }
+    let held =
+        "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_xmin is not null";
+    let mut was_looked_at = false;
+    let whole = verify(&database.pool, |_| {
+        if was_looked_at {
+            return;
+        }
+        was_looked_at = true;
+        // Whoever reads the pages waits until those before are taken, as long as this goes on.
+        let none_held = async {
+            while sqlx::query_scalar::<_, i64>(held).fetch_one(&database.pool).await.unwrap() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let limited = async { tokio::time::timeout(std::time::Duration::from_secs(20), none_held).await };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(limited)).expect("a moment without a snapshot");
+    });
+    assert_eq!(whole.await.unwrap().map(|whole| whole.events), Ok(24_000));
+    assert!(was_looked_at);
 }

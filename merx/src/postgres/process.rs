@@ -16,7 +16,7 @@ use super::Error;
 use super::binaries::Binaries;
 use super::directory::Directory;
 use super::settings::create_for;
-use super::socket::Socket;
+use super::socket::{PORT, Socket};
 
 /// The longest recovery that is waited for.
 const ANSWER_WAIT: Duration = Duration::from_mins(2);
@@ -78,6 +78,9 @@ pub(super) fn is_running(cluster: &Directory) -> Result<bool, Error> {
 /// Not through pg_ctl, whose shell would trip over some paths. In a process group of its own: Ctrl-C in a terminal is for merx,
 /// which finishes what is under way before it stops Postgres.
 fn spawn(cluster: &Directory, binaries: &Binaries) -> Result<Child, Error> {
+    // The socket's own lock is left by a server that was killed, and copied by pg_basebackup: it names a process that may well live, but not here,
+    // where none runs.
+    let _ = fs::remove_file(cluster.path.join(format!(".s.PGSQL.{PORT}.lock")));
     let stderr = create_for(cluster, &cluster.path.join(STDERR))?;
     let stdout = stderr.try_clone().map_err(Error::io("opening", cluster.path.join(STDERR)))?;
     let mut command = cluster.account.command(&binaries.postgres());

@@ -23,7 +23,7 @@ pub(super) async fn write(cluster: &Directory, binaries: &Binaries) -> Result<bo
         replace(cluster, "postgresql.conf", &settings)?;
     }
     // The folder of the socket lets in the account and root only; this says the same again.
-    replace(cluster, "pg_hba.conf", &format!("local all all peer map={MAP}\n"))?;
+    replace(cluster, "pg_hba.conf", &format!("local all,replication all peer map={MAP}\n"))?;
     replace(cluster, "pg_ident.conf", &format!("{MAP} root {ROLE}\n{MAP} \"{}\" {ROLE}\n", cluster.account.name))?;
     Ok(changed)
 }
@@ -86,9 +86,11 @@ effective_io_concurrency = 0
 max_worker_processes = 4
 max_parallel_workers_per_gather = 1
 
+# Enough for pg_basebackup, which copies the cluster without holding a snapshot.
+wal_level = replica
+max_wal_senders = 4
+
 # Checkpoints seldom enough to pass unnoticed, often enough that recovery takes less than a minute.
-wal_level = minimal
-max_wal_senders = 0
 wal_compression = {wal_compression}
 wal_buffers = 16MB
 max_wal_size = 2GB

@@ -56,6 +56,37 @@ async fn what_is_committed_is_there_after_a_restart_in_a_path_with_spaces_and_qu
     cluster.stop().await.unwrap();
 }
 
+/// The way to a copy that no snapshot is held for: `pg_dump` holds one, and appends have to go past all that it keeps from being removed.
+#[tokio::test]
+async fn a_base_backup_is_taken_beside_the_server_and_starts_as_a_cluster_of_its_own() {
+    if no_binaries() {
+        return;
+    }
+    let folder = folder();
+    let cluster = start(&folder.path().join("data")).await.unwrap();
+    sqlx::query("create table t as select 42 as n").execute(&mut connect(&cluster).await).await.unwrap();
+    let backup = folder.path().join("backup");
+    fs::create_dir(&backup).unwrap();
+    cluster.directory.account.give(&backup).unwrap();
+    let found = binaries::find().unwrap();
+    let program = found.for_cluster(&cluster.directory).unwrap().postgres().with_file_name("pg_basebackup");
+    let mut command = cluster.directory.account.command(&program);
+    command
+        .args(["--checkpoint=fast", "--wal-method=stream", "--dbname"])
+        .arg(cluster.url("postgres"))
+        .arg("--pgdata")
+        .arg(backup.join("postgres"));
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    sqlx::query("update t set n = 43").execute(&mut connect(&cluster).await).await.unwrap();
+
+    let copy = start(&backup).await.unwrap();
+    let n = async |cluster: &Cluster| sqlx::query_scalar::<_, i32>("select n from t").fetch_one(&mut connect(cluster).await).await.unwrap();
+    assert_eq!((n(&cluster).await, n(&copy).await), (43, 42));
+    copy.stop().await.unwrap();
+    cluster.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn it_is_durable_private_and_speaks_utf8() {
     if no_binaries() {

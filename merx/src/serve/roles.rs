@@ -3,9 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use command_api::{Shop, idempotency, payment_gateway, process};
-use event_store::kafka::{
-    Settings,
-    publisher::{self, Health},
+use event_store::{
+    digests,
+    kafka::{
+        Settings,
+        publisher::{self, Health},
+    },
 };
 use projections::Source;
 use tokio::{sync::watch, task::JoinSet};
@@ -82,6 +85,7 @@ pub fn start(roles: &[Role], shop: &Shop, holder: Uuid, kafka: Option<&Kafka>, s
             Role::QueryApi => {}
             Role::CommandApi => {
                 workers.spawn(idempotency::remove_old(shop.store.pool().clone(), stopping.clone()));
+                workers.spawn(digests::keep(shop.store.clone(), stopping.clone()));
             }
             Role::Projector => project(shop, kafka, holder, stopping, workers),
             Role::Publisher => {

@@ -67,7 +67,7 @@ impl Cells {
     }
 }
 
-/// What is added to totals: by kind, currency and key, the order in which rows are locked.
+/// Sums to be added to totals: by kind, currency and key, the order in which rows are locked.
 pub type Totals = BTreeMap<(&'static str, &'static str, String), Sums>;
 
 /// What a batch adds.

@@ -63,9 +63,14 @@ impl Log {
 
     /// Puts all of it into a log in Postgres.
     pub async fn append_to(&self, store: &EventStore) {
+        self.append_after(store, 0).await;
+    }
+
+    /// Puts what stands after a position into a log in Postgres, which has the rest; of streams that begin there.
+    pub async fn append_after(&self, store: &EventStore, position: usize) {
         let mut lineages: HashMap<&str, Lineage> = HashMap::new();
         let mut pending = Vec::new();
-        for recorded in &self.events {
+        for recorded in &self.events[position..] {
             let lineage = lineages.entry(recorded.stream.as_str()).or_insert_with(|| Lineage::new(0, 0)).clone();
             let Recorded { stream, version, metadata, recorded_at, event, .. } = (**recorded).clone();
             let part = Part::new(stream, version - 1, vec![event], metadata, recorded_at, lineage).expect("a part");

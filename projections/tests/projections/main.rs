@@ -7,6 +7,7 @@
 mod batches;
 mod cart_rows;
 mod catalogue_rows;
+mod comparing;
 mod database;
 mod flash_sale_rows;
 mod kafka;

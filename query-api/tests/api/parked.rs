@@ -1,4 +1,4 @@
-//! What GETs of a resource answer while an event of it is parked.
+//! GETs of a resource while an event of it is parked.
 
 use serde_json::json;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What each list costs, however much there is beside its page: the plans that Postgres really ran, over 200,000 rows of everything.
+//! The cost of each list, however much there is beside its page: the plans that Postgres really ran, over 200,000 rows of everything.
 //!
 //! `auto_explain` sends the plan of each statement to the client as a notice, which sqlx makes a tracing event of.
 
@@ -73,7 +73,7 @@ impl<S: Subscriber> Layer<S> for Plans {
     }
 }
 
-/// What a plan read and sorted.
+/// Rows that a plan read and sorted.
 #[derive(Debug, Default)]
 struct Cost {
     /// Rows that scans of tables and indexes went through.
@@ -163,7 +163,7 @@ fn rows() -> String {
     )
 }
 
-/// What is asked for, how many rows its plan may read, and how many a sort of it may take.
+/// Requests, with the rows that their plans may read, and those that a sort of them may take.
 fn requests() -> Vec<(String, f64, f64)> {
     let mut requests = Vec::new();
     let mut ask = |path: String, read: f64, sorted: f64| requests.push((path, read, sorted));
