@@ -60,10 +60,12 @@ pub const BROUGHT_BY: &[(i64, &str)] = &[
     (8, "0.1.0"),
     (9, "0.1.0"),
     (10, "0.2.0"),
+    (11, "0.2.0"),
     (12, "0.2.0"),
     (13, "0.2.0"),
-    (17, "0.2.0"),
-    (18, "0.2.0"),
+    (14, "0.2.0"),
+    (15, "0.2.0"),
+    (16, "0.2.0"),
 ];
 
 /// Refuses where the database behind `pool` is not just as this program of version `this` has it: for programs that read and change nothing.

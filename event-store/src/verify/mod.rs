@@ -209,7 +209,11 @@ impl Reader {
         }
         let astray = rows.iter().filter(|row| row.fits == Some(false)).find_map(|row| row.name.clone().zip(row.position));
         Ok(astray.map(|(name, position)| {
-            if position > now.last { Finding::Checkpoint { name, head: now.last, found: position } } else { Finding::Astray { name, position } }
+            if position > now.last {
+                Finding::Checkpoint { name, head: now.last, found: position }
+            } else {
+                Finding::Astray { name, position }
+            }
         }))
     }
 
