@@ -216,7 +216,7 @@ mod tests {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         stall: Duration::from_secs(30),
-        age: Duration::from_secs(3_600),
+        age: Duration::from_hours(1),
     };
 
     fn after(connection: &Connection, seconds: u64) -> Fate {

@@ -16,7 +16,7 @@ use crate::{JsonBytes, request};
 /// Short ones, so that a test sees them pass.
 fn limits() -> Limits {
     let short = Duration::from_millis(300);
-    Limits { connections: 8, header: short, idle: short, stall: short, age: Duration::from_secs(60) }
+    Limits { connections: 8, header: short, idle: short, stall: short, age: Duration::from_mins(1) }
 }
 
 struct Running {
@@ -121,7 +121,7 @@ async fn a_client_that_does_not_take_its_answer_is_cut_off() {
 
 #[tokio::test]
 async fn idle_connections_keep_nobody_out() {
-    let server = start(Limits { idle: Duration::from_secs(60), header: Duration::from_secs(60), ..limits() }).await;
+    let server = start(Limits { idle: Duration::from_mins(1), header: Duration::from_mins(1), ..limits() }).await;
     let mut waiting = Vec::new();
     for nth in 0..60 {
         waiting.push(if nth % 2 == 0 { server.connect().await } else { server.sent("GET /quick HTTP/1.1\r\nhost: te").await });
@@ -160,7 +160,7 @@ async fn where_all_have_asked_something_a_newcomer_is_told_to_come_back() {
 
 #[tokio::test]
 async fn a_server_that_stops_answers_what_was_asked_and_nothing_else() {
-    let server = start(Limits { idle: Duration::from_secs(60), header: Duration::from_secs(60), ..limits() }).await;
+    let server = start(Limits { idle: Duration::from_mins(1), header: Duration::from_mins(1), ..limits() }).await;
     let mut asking = server.sent(HELD).await;
     let mut idle = server.sent(QUICK).await;
     answered(&mut idle, "quick").await;

@@ -81,7 +81,9 @@ pub fn narrow(
             count(segment, facet, docs, counts)?;
         }
         let kept: Vec<Matched> = matched.into_iter().zip(missed).filter(|(_, missed)| *missed == 0).map(|(found, _)| found).collect();
-        kept.iter().for_each(|found| range.add(&prices, found.doc));
+        for found in kept.iter() {
+            range.add(&prices, found.doc);
+        }
         narrowed.matched.push(kept);
     }
     narrowed.price = range.money();
