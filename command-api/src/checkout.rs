@@ -187,7 +187,6 @@ impl<'a> Attempt<'a> {
     async fn make(&self) -> Result<Option<Answer>, NotBought> {
         let entities = self.entities().await?;
         match self.stage(&entities)? {
-            Outcome::Again => Ok(None),
             Outcome::Submitted(pending, draft, versions) => {
                 let position = pending.outcome().await?.position;
                 entities.stock.iter().zip(versions).for_each(|(stock, version)| self.shop.stock.committed(stock, version));
@@ -201,7 +200,7 @@ impl<'a> Attempt<'a> {
                 let refused = NotBought::Refused(problem(failure));
                 Err(rejection.map_or(refused, |rejection| NotBought::Rejected(Box::new(self.purchase.clone()), rejection)))
             }
-            Outcome::RefusedByCart(..) => Ok(None),
+            Outcome::Again | Outcome::RefusedByCart(..) => Ok(None),
             Outcome::RefusedByStock(refusals) => self.reject(&entities, refusals).await,
         }
     }

@@ -114,9 +114,9 @@ async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result
     tending::record(&shop, projection.name(), &Command::Rebuild, &operator()).await?;
     let bar = bar::bar();
     bar.set_message(projection.name());
-    let stop = CancellationToken::new();
+    let cancelled = CancellationToken::new();
     let told = bar.clone();
-    let rebuilding = projections::rebuild::rebuild(store, projection, &stop, move |position, head| {
+    let rebuilding = projections::rebuild::rebuild(store, projection, &cancelled, move |position, head| {
         told.set_length(head.unsigned_abs());
         told.set_position(position.unsigned_abs());
     });
@@ -124,7 +124,7 @@ async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result
     let rebuilt = tokio::select! {
         rebuilt = &mut rebuilding => rebuilt,
         _ = tokio::signal::ctrl_c() => {
-            stop.cancel();
+            cancelled.cancel();
             rebuilding.await
         }
     };
@@ -165,7 +165,7 @@ async fn retry_all(mender: &Mender<'_>, name: &str) -> Result<(), Box<dyn Error>
     for stream in streams {
         match mender.mend(name, &stream, Mending::Retry, None).await {
             Ok(Outcome { mended: Mended { events, parked_again: None }, .. }) => {
-                println!("{stream} goes on in {name}: {events} events taken")
+                println!("{stream} goes on in {name}: {events} events taken");
             }
             Ok(Outcome { mended: Mended { parked_again: Some(bad), .. }, .. }) => {
                 left += 1;

@@ -146,7 +146,7 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let settings = Settings { payment_deadline: chrono::Duration::seconds(options.payment_deadline_s) };
     let shop = Shop::new(store.clone(), settings);
     let search = Search::open(&options.search, data_dir, roles)?;
-    let queries = Queries::new(store.clone(), reads.clone(), search.as_ref().map(Search::index)).in_currency(options.currency);
+    let queries = Queries::new(&store, reads.clone(), search.as_ref().map(Search::index)).in_currency(options.currency);
     let published = kafka.as_ref().filter(|_| roles.contains(&Role::Publisher)).map(Kafka::health);
     let stopping = CancellationToken::new();
     let mut workers = JoinSet::new();

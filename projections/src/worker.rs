@@ -172,7 +172,7 @@ impl Worker {
                 Ok(Standing::Current) => {
                     let ended = match &self.source {
                         Source::Log => self.keep_under_lease(shutdown, Origin::Log).await,
-                        Source::Kafka(settings) => self.keep_by_kafka(shutdown, settings).await,
+                        Source::Kafka(settings) => Box::pin(self.keep_by_kafka(shutdown, settings)).await,
                     };
                     if ended == Ended::Newer {
                         let _ = shutdown.run_until_cancelled(sleep(lease::ASIDE)).await;

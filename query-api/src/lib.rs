@@ -56,10 +56,10 @@ pub struct Queries {
 }
 
 impl Queries {
-    /// Reads history from `store` over a few connections of its own, and read models through `reads` (the store's own pool, or one apart, so that slow reads never keep
-    /// appends waiting).
+    /// Reads history from `store` over a few connections of its own, and read models through `reads` (the store's own pool, or one apart, so
+    /// that slow reads never keep appends waiting).
     #[must_use]
-    pub fn new(store: EventStore, reads: PgPool, search: Option<Arc<dyn Index>>) -> Self {
+    pub fn new(store: &EventStore, reads: PgPool, search: Option<Arc<dyn Index>>) -> Self {
         let checkpoints = Arc::new(Checkpoints::new(reads.clone()));
         let store = store.reading_over(scans(&reads));
         let waiters = Arc::new(log::Waiters::new(store.clone()));

@@ -277,6 +277,10 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
     )
     .fetch_all(pool)
     .await?;
+    of_page(rows)
+}
+
+fn of_page(rows: Vec<Row>) -> Read<Vec<(i64, Product)>> {
     let position = rows.first().map_or(0, |row| row.position);
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {

@@ -215,6 +215,7 @@ async fn read_page(pool: &PgPool, wanted: &Wanted) -> Read<Sales> {
 }
 
 /// One row more than the page is long; one row without a key where there is nothing.
+#[expect(clippy::too_many_lines, reason = "one statement, which is read as a whole")]
 async fn read_rows(pool: &PgPool, wanted: &Wanted) -> Result<Vec<Row>, sqlx::Error> {
     // Of the branches of `cells` and `page` only those are run whose parameters fit. `total` is over days, where each order counts once. Only what
     // is ranked over some of the days has to be added up of its cells.

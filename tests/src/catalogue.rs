@@ -67,9 +67,9 @@ async fn forty_moves_at_once_are_made_one_after_the_other_and_all_other_writes_g
         shop.post("/v1/categories", json!({"id": id, "name": id})).await.expect(201);
     }
     let sku = product(&shop, "1.00", 5).await;
-    let moves = ids.iter().map(|id| shop.patch(&format!("/v1/categories/{id}"), json!({"parent": "home"})).into_future());
+    let patches = ids.iter().map(|id| shop.patch(&format!("/v1/categories/{id}"), json!({"parent": "home"})).into_future());
     let others = (0..20).map(|_| shop.post("/v1/carts", json!({"currency": "GBP", "items": [{"sku": sku, "quantity": 1}]})).into_future());
-    let (moved, made) = futures::join!(futures::future::join_all(moves), futures::future::join_all(others));
+    let (moved, made) = futures::join!(futures::future::join_all(patches), futures::future::join_all(others));
     for answer in moved {
         answer.expect(200);
     }

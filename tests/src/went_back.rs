@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use crate::{
     client::Client,
     database::{Database, skipped},
-    kafka::{brokers, everything},
+    kafka::{Message, brokers, everything},
     server::merx,
     shop::{Shop, confirmed, product, stock_becomes, unique},
 };
@@ -160,8 +160,7 @@ async fn lost_events_on_kafka_are_applied_by_nobody() {
         let since = now["timeline"]["since"].as_i64().expect("a position");
         // Who follows the rule of docs/consuming.md has the log, event for event.
         let messages = everything(&brokers, &prefix).await;
-        let of_now: Vec<i64> =
-            messages.iter().filter(|message| message.header("ce_timeline") == id).map(|message| message.position()).collect();
+        let of_now: Vec<i64> = messages.iter().filter(|message| message.header("ce_timeline") == id).map(Message::position).collect();
         let all: Vec<i64> = (since + 1..=now["head"].as_i64().expect("a position")).collect();
         let mut sorted = of_now;
         sorted.sort_unstable();

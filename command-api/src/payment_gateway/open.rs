@@ -9,7 +9,7 @@ use event_schemas::{Timestamp, ids::OrderId};
 #[derive(Debug, Clone)]
 pub struct Open<Order = OrderId> {
     /// When each that waits is due; none for one that is being worked on.
-    open: BTreeMap<Order, Option<Timestamp>>,
+    due_at: BTreeMap<Order, Option<Timestamp>>,
     /// Those that wait, the first due first.
     waiting: BTreeSet<(Timestamp, Order)>,
     /// Those that are written down.
@@ -37,7 +37,7 @@ impl<Order: Ord + Copy> Open<Order> {
     #[must_use]
     pub fn found(position: i64, written: impl IntoIterator<Item = Order>) -> Self {
         let written: BTreeSet<Order> = written.into_iter().collect();
-        Self { open: BTreeMap::new(), waiting: BTreeSet::new(), changed: written.clone(), written, position }
+        Self { due_at: BTreeMap::new(), waiting: BTreeSet::new(), changed: written.clone(), written, position }
     }
 
     /// What is written down, in order.
@@ -49,13 +49,13 @@ impl<Order: Ord + Copy> Open<Order> {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.due_at.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.due_at.is_empty()
     }
 
     /// A payment is being worked on.
@@ -75,8 +75,8 @@ impl<Order: Ord + Copy> Open<Order> {
 
     fn put(&mut self, order: Order, to: Option<Option<Timestamp>>) {
         let before = match to {
-            Some(due) => self.open.insert(order, due),
-            None => self.open.remove(&order),
+            Some(due) => self.due_at.insert(order, due),
+            None => self.due_at.remove(&order),
         };
         if let Some(due) = before.flatten() {
             self.waiting.remove(&(due, order));
@@ -115,7 +115,7 @@ impl<Order: Ord + Copy> Open<Order> {
     /// is so.
     #[must_use]
     pub fn writing(&self, position: i64) -> Option<Writing<Order>> {
-        let (added, gone) = self.changed.iter().partition(|order| self.open.contains_key(order));
+        let (added, gone) = self.changed.iter().partition(|order| self.due_at.contains_key(order));
         let needed = self.is_changed() || position != self.position;
         needed.then_some(Writing { from: self.position, to: position, added, gone })
     }
@@ -129,7 +129,7 @@ impl<Order: Ord + Copy> Open<Order> {
             self.written.remove(order);
         }
         for order in writing.added.iter().chain(&writing.gone) {
-            if self.open.contains_key(order) == self.written.contains(order) {
+            if self.due_at.contains_key(order) == self.written.contains(order) {
                 self.changed.remove(order);
             } else {
                 self.changed.insert(*order);

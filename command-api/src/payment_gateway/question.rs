@@ -131,14 +131,13 @@ pub fn follow(
             let retry_at = later(attempt, MAX_PAUSE).min(charge.deadline);
             (Some(payment::Command::RecordFailure { attempt, reason, retry_at }), Next::At(retry_at))
         }
-        (_, Answer::Void(Ok(VoidOutcome::Voided))) => (None, Next::Nothing),
         (_, Answer::Void(Err(NoAnswer(reason)))) => {
             let attempt = charge.attempts.saturating_add(1);
             let retry_at = later(attempt, MAX_PATIENT_PAUSE);
             (Some(payment::Command::RecordFailure { attempt, reason, retry_at }), Next::At(retry_at))
         }
         (Question::Refund(_, refund, attempts), Answer::Refund(answer)) => follow_refund(*refund, *attempts, answer, later),
-        (_, Answer::Refund(_)) => (None, Next::Nothing),
+        (_, Answer::Void(Ok(VoidOutcome::Voided)) | Answer::Refund(_)) => (None, Next::Nothing),
     }
 }
 

@@ -247,15 +247,14 @@ impl Runner {
     /// The time whose reminders may be seen to; none where nothing is due, or the log was not seen up to then.
     async fn moment_seen(&mut self) -> Result<Option<Timestamp>, event_store::Error> {
         let store = &self.shop.store;
-        let mut horizon = match self.horizon {
-            Some(horizon) => horizon,
-            None => {
-                let now = now();
-                if reminders::due(store.pool(), now, 1).await?.is_empty() {
-                    return Ok(None);
-                }
-                Horizon::new(now, store.head().await?)
+        let mut horizon = if let Some(horizon) = self.horizon {
+            horizon
+        } else {
+            let now = now();
+            if reminders::due(store.pool(), now, 1).await?.is_empty() {
+                return Ok(None);
             }
+            Horizon::new(now, store.head().await?)
         };
         let moment = horizon.seen(self.at.position, store.head().await?);
         self.horizon = moment.is_none().then_some(horizon);

@@ -213,7 +213,7 @@ async fn a_parked_stream_is_mended_over_the_connection_that_holds_the_checkpoint
     let checkpoint = Checkpoint::open(&mut connection, "consumer", 1).await.unwrap();
     assert!(checkpoint.advance(&mut connection, database.mark(3).await).await.unwrap());
     let bad = Parked { stream: "stock-A".into(), position: 1, version: 1, event_type: "StockReceived".into(), reason: "bad".into() };
-    parked::park(&mut connection, "consumer", &[bad.clone()]).await.unwrap();
+    parked::park(&mut connection, "consumer", std::slice::from_ref(&bad)).await.unwrap();
     assert_eq!(parked::find(store.pool(), "consumer", "stock-A").await.unwrap(), Some(bad));
     let mut held = Vec::new();
     for _ in 0..store.pool().options().get_max_connections() {

@@ -46,7 +46,8 @@ pub enum Damage {
 
 impl From<io::Error> for Damage {
     fn from(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<NotUtf16>()) {
+        let is_not_utf16 = error.get_ref().and_then(|inner| inner.downcast_ref::<NotUtf16>()).is_some();
+        if is_not_utf16 {
             return Self::NotUtf16;
         }
         // The operating system's errors have a number; the decompressor's don't.

@@ -167,7 +167,7 @@ fn judge(roles: &[Role], holder: Uuid, seen: &Seen) -> Result<Readiness, Problem
 }
 
 fn state_of(role: Role, holder: Uuid, seen: &Seen) -> RoleState {
-    let named = |names: &[&str]| {
+    let of_consumers = |names: &[&str]| {
         // What others work for is their trouble; what nobody works for is everybody's who could.
         let own = seen.progress.consumers.iter().filter(|consumer| consumer.holder.is_none_or(|by| by == holder));
         let troubles: Vec<String> = own.filter(|own| names.contains(&own.name.as_str())).filter_map(Consumer::trouble).collect();
@@ -186,14 +186,14 @@ fn state_of(role: Role, holder: Uuid, seen: &Seen) -> RoleState {
         Role::Projector => {
             let projections = projections::all();
             let names: Vec<&str> = projections.iter().map(|projection| projection.name()).chain([search::NAME]).collect();
-            named(&names)
+            of_consumers(&names)
         }
         Role::Publisher => match &seen.publisher {
             Some(publisher::Health::Away(reason)) => (State::Failing, Some(format!("events are not published: {reason}"))),
-            Some(publisher::Health::Ready) | None => named(&[publisher::NAME]),
+            Some(publisher::Health::Ready) | None => of_consumers(&[publisher::NAME]),
         },
-        Role::PaymentWorker => named(&[command_api::payment_gateway::worker::NAME]),
-        Role::ProcessManager => named(&[command_api::process::NAME]),
+        Role::PaymentWorker => of_consumers(&[command_api::payment_gateway::worker::NAME]),
+        Role::ProcessManager => of_consumers(&[command_api::process::NAME]),
     };
     RoleState { name: role.to_string(), state, detail }
 }

@@ -157,7 +157,7 @@ async fn what_was_made_from_events_that_the_log_has_lost_is_rebuilt_under_runnin
     };
     reached(head).await;
     database.put_back((head / 2) as i64).await;
-    tokio::time::timeout(std::time::Duration::from_secs(60), reached(head / 2)).await.expect("they are never rebuilt");
+    tokio::time::timeout(std::time::Duration::from_mins(1), reached(head / 2)).await.expect("they are never rebuilt");
     shutdown.cancel();
     workers.join_all().await;
     let there = database.everything().await;

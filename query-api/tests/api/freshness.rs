@@ -81,7 +81,8 @@ async fn a_projection_that_never_ran_has_seen_nothing() {
 
 #[tokio::test]
 async fn projections_say_how_far_they_are_and_live_means_that_they_move_or_have_nothing_to_do() {
-    let events: String = (1..=5).map(|n| format!("select append('cart-1', {n}, 'CartOpened', '{{}}');")).collect();
+    let events: Vec<_> = (1..=5).map(|n| format!("select append('cart-1', {n}, 'CartOpened', '{{}}');")).collect();
+    let events = events.concat();
     let checkpoints = "
         insert into checkpoints (name, version, position, updated_at, failure) values
             ('orders', 1, 5, now() - interval '1 hour', null), ('reviews', 1, 4, now(), 'the disk is full'), ('sales', 1, 3, now(), null),

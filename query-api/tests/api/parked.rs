@@ -70,8 +70,8 @@ async fn a_resource_that_lacks_a_parked_event_is_not_said_to_be_newer_than_that(
             let newer = shop.get_with(&path, &[("merx-min-position", "8")]).await;
             assert_eq!((newer.status.as_u16(), &newer.body["code"]), (503, &json!("parked")), "{path} {stream}");
             assert_eq!((&newer.body["position"], newer.header("retry-after")), (&json!(8), "30"), "{path} {stream}");
-            let older = shop.get_with(&path, &[("merx-min-position", "7")]).await;
-            assert_eq!((older.status.as_u16(), older.header("merx-position")), (200, "7"), "{path} {stream}");
+            let before = shop.get_with(&path, &[("merx-min-position", "7")]).await;
+            assert_eq!((before.status.as_u16(), before.header("merx-position")), (200, "7"), "{path} {stream}");
             assert_eq!(shop.get(&path).await.header("merx-position"), "7", "{path} {stream}");
             unpark_all(shop).await;
         }

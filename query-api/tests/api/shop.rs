@@ -61,7 +61,7 @@ pub async fn with_settings(settings: &[(&str, &str)], setup: &str, test: impl As
     let outcome = AssertUnwindSafe(async {
         event_store::MIGRATIONS.run(&pool).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(setup.to_owned())).execute(&pool).await.unwrap();
-        let queries = Queries::new(EventStore::open(pool.clone()).await.unwrap(), pool.clone(), None);
+        let queries = Queries::new(&EventStore::open(pool.clone()).await.unwrap(), pool.clone(), None);
         let router = query_api::routes(queries.clone()).into_router();
         test(&Shop { pool: pool.clone(), queries, router }).await;
     })

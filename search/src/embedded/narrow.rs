@@ -81,7 +81,7 @@ pub fn narrow(
             count(segment, facet, docs, counts)?;
         }
         let kept: Vec<Matched> = matched.into_iter().zip(missed).filter(|(_, missed)| *missed == 0).map(|(found, _)| found).collect();
-        for found in kept.iter() {
+        for found in &kept {
             range.add(&prices, found.doc);
         }
         narrowed.matched.push(kept);

@@ -128,8 +128,7 @@ impl Stepwise {
         for _ in 0..MAX_ATTEMPTS {
             match self.try_to_place().await {
                 Ok(Some(order)) => return Reply::Accepted(order),
-                Ok(None) => {}
-                Err(NotPlaced::Outage(Error::Conflict)) => {}
+                Ok(None) | Err(NotPlaced::Outage(Error::Conflict)) => {}
                 // It may have been placed all the same: then there is nothing to reject. If not, it is abandoned in time.
                 Err(NotPlaced::Outage(Error::Unavailable(_))) => return Reply::Unavailable,
                 Err(failure) => {

@@ -73,13 +73,7 @@ impl Order {
                 self.go(Stage::Submitted, Stage::Placed)?;
             }
             Event::Rejected(event) => {
-                counts.see(match event.reason {
-                    RejectionReason::Abandoned => Sight::Abandoned,
-                    RejectionReason::OutOfStock => Sight::OutOfStock,
-                    RejectionReason::LimitPerCustomer => Sight::LimitReached,
-                    RejectionReason::PriceChanged => Sight::PriceChanged,
-                    RejectionReason::CartChanged => Sight::Rejected,
-                });
+                counts.see(rejection(event.reason));
                 self.go(Stage::Submitted, Stage::Rejected)?;
             }
             Event::Confirmed(event) => {
@@ -181,5 +175,15 @@ impl Order {
 fn add(units: &mut BTreeMap<Sku, i64>, items: &[ItemQuantity]) {
     for item in items {
         *units.entry(item.sku.clone()).or_default() += i64::from(item.quantity);
+    }
+}
+
+fn rejection(reason: RejectionReason) -> Sight {
+    match reason {
+        RejectionReason::Abandoned => Sight::Abandoned,
+        RejectionReason::OutOfStock => Sight::OutOfStock,
+        RejectionReason::LimitPerCustomer => Sight::LimitReached,
+        RejectionReason::PriceChanged => Sight::PriceChanged,
+        RejectionReason::CartChanged => Sight::Rejected,
     }
 }

@@ -162,7 +162,7 @@ fn a_paid_order_that_is_not_kept_is_found() {
     assert!(log(&events).wrong[0].contains("plenty"), "{:?}", log(&events).wrong);
     let sold = ("stock-A", "StockAdjusted", json!({"quantity": -4_999}));
     events.insert(8, sold);
-    assert_eq!(log(&events).wrong, [String::new(); 0]);
+    assert!(log(&events).wrong.is_empty(), "{:?}", log(&events).wrong);
     let mut expired = bought()[..6].to_vec();
     expired.push(("order-1", "OrderCancelled", json!({"cause": {"kind": "payment_expired"}})));
     assert!(log(&expired).wrong[0].contains("it was paid"), "{:?}", log(&expired).wrong);

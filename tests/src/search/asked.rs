@@ -122,13 +122,17 @@ fn is_same(value: &Value, wanted: &str) -> bool {
     match value {
         Value::Array(all) => all.iter().any(|value| is_same(value, wanted)),
         Value::String(text) => text.eq_ignore_ascii_case(wanted),
-        Value::Null => false,
-        other => other.to_string() == wanted,
+        Value::Bool(known) => known.to_string() == wanted,
+        Value::Number(known) => known.to_string() == wanted,
+        Value::Null | Value::Object(_) => false,
     }
 }
 
+/// A number, where the document has one, and whether the greatest comes first.
+type SortValue = (Option<f64>, bool);
+
 /// What a document is sorted by: a value for each of the orders of a query, and whether the greatest comes first.
-pub fn sort_key(sort: &Value, document: &Value) -> Vec<(Option<f64>, bool)> {
+pub fn sort_key(sort: &Value, document: &Value) -> Vec<SortValue> {
     let key = |order: &Value| {
         let (name, direction) = order.as_str().and_then(|order| order.rsplit_once(':')).expect("an order");
         (field(document, name).as_f64(), direction == "desc")
@@ -137,8 +141,8 @@ pub fn sort_key(sort: &Value, document: &Value) -> Vec<(Option<f64>, bool)> {
 }
 
 /// The order of two documents, which other queries may have found by other fields: what has no value comes last.
-pub fn compare(one: &[(Option<f64>, bool)], other: &[(Option<f64>, bool)]) -> Ordering {
-    let of = |((one, is_down), (other, _)): (&(Option<f64>, bool), &(Option<f64>, bool))| match (one, other) {
+pub fn compare(one: &[SortValue], other: &[SortValue]) -> Ordering {
+    let of = |((one, is_down), (other, _)): (&SortValue, &SortValue)| match (one, other) {
         (Some(one), Some(other)) if *is_down => other.total_cmp(one),
         (Some(one), Some(other)) => one.total_cmp(other),
         (one, other) => other.is_some().cmp(&one.is_some()),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An index as the version before had it: of this name, and with list prices only.
-async fn of_the_version_before(double: &Double, name: &str, sku: &str) {
+fn of_the_version_before(double: &Double, name: &str, sku: &str) {
     double.put(name, json!({"id": "old", "sku": sku, "price": 4.5, "currency": "GBP", "in_stock": true, "created": 1,
         "shown": {"title": "Old lamp", "description": "", "brand": null, "categories": [], "attributes": [], "price": {"amount": "4.50", "currency": "GBP"}}}));
     let place = json!({"log": null, "version": 0, "revision": 0, "position": 7});
@@ -23,7 +23,7 @@ async fn of_the_version_before(double: &Double, name: &str, sku: &str) {
 #[tokio::test]
 async fn the_index_of_the_shape_before_serves_until_the_new_one_is_filled_and_stays_as_it_is() {
     let double = Double::start().await;
-    of_the_version_before(&double, "shop", "OLD").await;
+    of_the_version_before(&double, "shop", "OLD");
     let new = index(&double.url);
     new.prepare().await.unwrap();
     assert_eq!((new.place().await.unwrap(), new.serves().await.unwrap()), (None, Some(at(7))), "whoever keeps it must fill it");
@@ -46,7 +46,7 @@ async fn the_index_of_the_shape_before_serves_until_the_new_one_is_filled_and_st
 #[tokio::test]
 async fn a_server_of_this_version_answers_from_what_the_version_before_has_left() {
     let double = Double::start().await;
-    of_the_version_before(&double, "merx-products", "OLD").await;
+    of_the_version_before(&double, "merx-products", "OLD");
     // No projector: nobody fills the index of this version.
     let Some(shop) = Shop::open().await else { return };
     shop.post("/v1/products", json!({"sku": "OLD", "title": "Old lamp", "price": money("4.50")})).await.expect(201);

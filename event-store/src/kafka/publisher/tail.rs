@@ -91,9 +91,8 @@ async fn lost(store: &EventStore, start: &Start, page: Vec<(Option<Uuid>, Mark)>
     for (timeline, mark) in page {
         match store.has(timeline, mark.position) {
             Some(true) if mark.position > start.checkpoint.position => alive.push(mark),
-            Some(_) => {}
             None if timeline > Some(start.timeline.id) => return Ok(timeline),
-            None => {}
+            Some(_) | None => {}
         }
     }
     alive.sort_unstable_by_key(|mark| mark.position);

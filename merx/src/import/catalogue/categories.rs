@@ -116,13 +116,12 @@ impl Writer<'_> {
         let events = self.store.read_stream(&StreamId::category_of(id), 1, i64::MAX, MAX_EVENTS).await?;
         let mut names = Vec::new();
         for stored in events {
-            match stored.decode().map_err(event_store::Error::from)?.event {
-                Event::Category(
-                    category::Event::Created(CategoryCreated { name, .. }) | category::Event::Renamed(CategoryRenamed { name }),
-                ) => {
-                    names.push(name);
-                }
-                _ => {}
+            let event = stored.decode().map_err(event_store::Error::from)?.event;
+            if let Event::Category(
+                category::Event::Created(CategoryCreated { name, .. }) | category::Event::Renamed(CategoryRenamed { name }),
+            ) = event
+            {
+                names.push(name);
             }
         }
         Ok(names)
@@ -156,7 +155,7 @@ fn key(name: &str) -> String {
 /// The ids that may be made of a name, the best one first.
 fn made_ids(key: &str, name: &str) -> Result<Vec<CategoryId>, Error> {
     let slug = slug(&deunicode(name));
-    let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", Sha256::digest(key));
     let short = &digest[..DIGEST_CHARS];
     let room = MAX_ID_CHARS - DIGEST_CHARS - 1;
     let with_digest = if slug.is_empty() {

@@ -161,9 +161,9 @@ fn within(column: &str, cell: &str, max_chars: usize) -> Result<Option<String>, 
 }
 
 fn price(text: &str) -> Result<Decimal, String> {
-    parse_amount(text).map_err(|error| match text.contains(',') {
-        true => format!("price {error}: decimals stand behind a point, and nothing between thousands"),
-        false => format!("price {error}"),
+    parse_amount(text).map_err(|error| {
+        let advice = if text.contains(',') { ": decimals stand behind a point, and nothing between thousands" } else { "" };
+        format!("price {error}{advice}")
     })
 }
 
