@@ -13,7 +13,7 @@ use crate::{
     shop::Shop,
 };
 
-/// How many categories are looked up at once.
+/// The most categories that are looked up at once.
 const BATCH: usize = 1_000;
 
 /// Waits until nobody else changes the tree, whichever server they reached. Two changes at once could each be right and together make a
@@ -44,7 +44,7 @@ pub async fn lineage(shop: &Shop, parent: Option<&CategoryId>) -> Result<Vec<Cat
     Ok(lineage)
 }
 
-/// How many levels there are below `id`; no more of them than tell that it is too deep anywhere.
+/// The number of levels below `id`, counted up to [`MAX_DEPTH`]: so many are too deep below any parent.
 ///
 /// # Errors
 /// The log can't be reached.
@@ -61,7 +61,7 @@ pub async fn height(shop: &Shop, id: &CategoryId) -> Result<usize, Error> {
     Ok(height)
 }
 
-/// What stands right below each category that has something below it.
+/// The children of each category that has any.
 async fn children(shop: &Shop) -> Result<HashMap<CategoryId, Vec<CategoryId>>, Error> {
     // By the index of streams and versions; `.` is the character after `-`.
     let rows =

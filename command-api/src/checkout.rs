@@ -46,7 +46,7 @@ pub struct Checkout {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Why a cart was not bought.
+/// The reason why a cart was not bought.
 enum NotBought {
     /// It may not be.
     Refused(Problem),
@@ -139,7 +139,7 @@ struct Attempt<'a> {
     cart: StreamId,
     order: StreamId,
     payment: StreamId,
-    /// What each line is reserved in, and how, by SKU: streams are locked in this order, so that no two checkouts wait for each other.
+    /// The reservation of each line, ordered by SKU: streams are locked in this order, so that no two checkouts wait for each other.
     reservations: Vec<Reservation>,
 }
 
@@ -159,7 +159,7 @@ struct Entities {
     stock: Vec<Arc<Entity<stock::Stock>>>,
 }
 
-/// What an attempt comes to before anything is committed.
+/// The outcome of an attempt before anything is committed.
 enum Outcome {
     /// Something must be read again first.
     Again,

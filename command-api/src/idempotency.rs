@@ -95,7 +95,8 @@ async fn answer(shop: &Shop, request: Request, next: Next) -> Result<Response, P
     Ok(kept(shop.store.pool(), &keyed).await?.unwrap_or(response))
 }
 
-/// What a key belongs to that came without a credential: the path. No credential is a path, so that their scopes can't meet.
+/// The scope of a key that came without a credential: the path. No credential is a path, so that their scopes can't meet. Refuses a key
+/// that is too easily guessed.
 fn guest(parts: &Parts, key: &str) -> Result<String, Problem> {
     gateway::idempotency::check_guests_key(key)?;
     Ok(parts.uri.path().to_owned())

@@ -49,7 +49,7 @@ pub struct Inner {
     pub payments: Handler<Payment>,
     /// Reviews.
     pub reviews: Handler<Review>,
-    /// What operators ask of the consumers of the log.
+    /// The requests that operators make of the consumers of the log.
     pub projections: Handler<Projection>,
     /// The settings.
     pub settings: Settings,

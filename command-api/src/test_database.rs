@@ -32,7 +32,7 @@ impl Database {
         Some(Self { pool, name, server })
     }
 
-    /// What stands at `position` of the log, which is made to reach as far.
+    /// The mark at `position` of the log, which is made to reach as far.
     pub async fn mark(&self, store: &EventStore, position: i64) -> Mark {
         while store.head().await.unwrap() < position {
             let stream = StreamId::stock(&Uuid::now_v7().to_string().parse().unwrap());

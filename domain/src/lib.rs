@@ -28,8 +28,8 @@ pub trait Aggregate: Send + Sync + 'static {
     /// The version of [`Self::State`]'s JSON and of the rules that make it, from 1. Count it up with every change of the state's shape, of
     /// `evolve`, or of what an upcaster makes of old events: snapshots of another version are never read, and streams are folded anew.
     const STATE_VERSION: i32;
-    /// Whether clients see it before anything happened to it, at version 0: then a version that a write is for is compared with that, too. Of
-    /// others that have no events the rules say that they are not there.
+    /// True where clients see it before anything happened to it, at version 0: then a version that a write is for is compared with that,
+    /// too. Of others that have no events the rules say that they are not there.
     const EXISTS_WITHOUT_EVENTS: bool = false;
     /// What is known of it: a sum type whose default is "nothing happened yet". Written as JSON and read again it is the same.
     type State: Default + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static;

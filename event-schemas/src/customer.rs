@@ -3,8 +3,8 @@
 use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// What stands for whoever reads the mail sent to `email`: the same text for every way to write one address. Limits for each customer count
-/// by it, and lists are searched by it; mail is sent to the address as it was written.
+/// The name under which whoever reads the mail sent to `email` is known: the same text for every way to write one address. Limits for each
+/// customer count by it, and lists are searched by it; mail is sent to the address as it was written.
 ///
 /// Texts are normalised (NFKC), case-folded and freed of what can't be seen; the domain is that of the name system, without the dot that may
 /// stand at its end; what is quoted in front of the `@` is the same as what needs no quotes. A text that is no address is normalised too.

@@ -34,7 +34,7 @@ impl Email {
     }
 }
 
-/// Whether mail can be sent to `text`, as far as its form tells.
+/// Returns true where mail can be sent to `text`, as far as its form tells.
 #[must_use]
 pub fn is_deliverable(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
@@ -44,14 +44,15 @@ pub fn is_deliverable(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(local, domain)| is_plain(local) && is_domain(domain))
 }
 
-/// Whether all of a local part can be seen: letters, digits and the signs of RFC 5322's atoms.
+/// Returns true where all of a local part can be seen: letters, digits and the signs of RFC 5322's atoms.
 fn is_plain(local: &str) -> bool {
     let is_sign =
         |char: char| char.is_ascii_punctuation() && !matches!(char, '"' | '(' | ')' | ',' | ':' | ';' | '<' | '>' | '@' | '[' | '\\' | ']');
     local.nfkc().all(|char| char.is_alphanumeric() || is_sign(char) || (!char.is_ascii() && is_combining_mark(char)))
 }
 
-/// Whether DNS can have `domain` (UTS 46, strict), and a mail exchanger be there: no number stands at its end, as in an IPv4 address.
+/// Returns true where DNS can have `domain` (UTS 46, strict), and a mail exchanger be there: no number stands at its end, as in an IPv4
+/// address.
 fn is_domain(domain: &str) -> bool {
     let Ok(ascii) = idna::domain_to_ascii_strict(domain) else { return false };
     ascii.rsplit_once('.').is_some_and(|(_, top)| top.bytes().any(|byte| !byte.is_ascii_digit()))

@@ -21,7 +21,7 @@ pub const MAX_CODE_LENGTH: usize = 64;
 #[error("{0:?} is not a code of 1 to 64 letters, digits, '.', '_' or '-' other than '.' and '..'")]
 pub struct MalformedCode(String);
 
-/// Whether `text` matches [`RECORDED_CODE_PATTERN`].
+/// Returns true where `text` matches [`RECORDED_CODE_PATTERN`].
 fn is_recorded_code(text: &str) -> bool {
     (1..=MAX_CODE_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

@@ -23,8 +23,8 @@ impl Currency {
         self.0.exponent().map_or(0, u32::from)
     }
 
-    /// Whether a shop can sell in it: a currency of ISO 4217 that is in use and has minor units; not a metal, a fund's unit of account, a code
-    /// for tests or for none, nor one that was withdrawn. Logs may hold such ones from before that was asked.
+    /// Returns true where a shop can sell in it: a currency of ISO 4217 that is in use and has minor units; not a metal, a fund's unit of
+    /// account, a code for tests or for none, nor one that was withdrawn. Logs may hold such ones from before that was asked.
     #[must_use]
     pub fn is_in_use(self) -> bool {
         // ISO 4217 lists both codes of the bolívar: the second one is for the books of banks, and did not take the place of the first.

@@ -51,13 +51,13 @@ pub fn requirement(pattern: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether `text` matches [`LINE`].
+/// Returns true where `text` matches [`LINE`].
 #[must_use]
 pub fn is_line(text: &str) -> bool {
     text.chars().any(is_visible) && !text.chars().any(is_control)
 }
 
-/// Whether `text` matches [`PROSE`].
+/// Returns true where `text` matches [`PROSE`].
 #[must_use]
 pub fn is_prose(text: &str) -> bool {
     !text.chars().any(|char| is_control(char) && !matches!(char, '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}'))
@@ -67,7 +67,7 @@ fn is_control(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether `char` shows, alone or with the one before it.
+/// Returns true where `char` shows, alone or with the one before it.
 #[must_use]
 pub fn is_visible(char: char) -> bool {
     !(is_control(char) || char.is_whitespace() || is_ignorable(char))

@@ -38,9 +38,9 @@ use freshness::Checkpoints;
 
 /// Connections that history is read over.
 const SCAN_CONNECTIONS: u32 = 4;
-/// How long a request waits for one of them.
+/// The longest that a request waits for one of them.
 const SCAN_PATIENCE: Duration = Duration::from_secs(2);
-/// How long one statement may take there, in milliseconds.
+/// The longest that one statement may take there, in milliseconds.
 const SCAN_LIMIT_MS: &str = "5000";
 
 /// What the handlers read from. Cheap to clone.

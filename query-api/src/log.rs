@@ -204,7 +204,7 @@ struct Scan {
     items: Vec<read::StoredEvent>,
 }
 
-/// What a request does next.
+/// The next step of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Answer,
@@ -213,7 +213,7 @@ enum Step {
 }
 
 impl Scan {
-    /// What is next by `now`: nobody reads on after `scan_until`, whatever it waits for, and nobody waits after `deadline`, nor without one.
+    /// The next step at `now`: no request reads on after `scan_until`, whatever it waits for, nor waits after `deadline` or without one.
     fn step(&self, limit: Limit, now: Instant, scan_until: Instant, deadline: Option<Instant>) -> Step {
         if self.items.len() >= usize::from(limit) {
             return Step::Answer;

@@ -49,7 +49,7 @@ struct Timeline {
     id: Uuid,
     /// The last position that it has in common with the one before; 0 for the first.
     since: i64,
-    /// When it was found to have begun.
+    /// The time at which it was found to have begun.
     begun_at: Timestamp,
 }
 
@@ -65,7 +65,7 @@ struct Consumer {
     position: i64,
     /// How many events it lacks.
     lag: i64,
-    /// How long ago the oldest of them was recorded, in seconds; 0 where it lacks none.
+    /// The age of the oldest of them, in seconds since it was recorded; 0 where it lacks none.
     lag_seconds: f64,
     /// Whether it keeps up.
     state: ConsumerState,

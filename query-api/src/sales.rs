@@ -23,7 +23,7 @@ use crate::{
 use days::Day;
 
 const PROJECTIONS: [&str; 1] = ["sales"];
-/// What is shown for products that had no category: no category's id has such characters.
+/// The category shown for products that had none: no category's id has such characters.
 const UNCATEGORISED: &str = "(none)";
 /// ISO 4217 for "no currency": what sums are in where nothing was ever sold.
 const NO_CURRENCY: &str = "XXX";

@@ -15,7 +15,7 @@ pub(crate) struct Shape {
     /// The most units that each SKU has at first.
     pub units: u32,
     pub payment_deadline: Duration,
-    /// Whether all buyers come at once, for the few units there are, which are gone as soon as nobody holds them.
+    /// True where all buyers come at once, for the few units there are, which are gone as soon as nobody holds them.
     pub is_rush: bool,
     /// Until when buyers come, in microseconds of true time.
     pub buyers_until: i64,
@@ -32,7 +32,7 @@ pub(crate) struct Shape {
     pub doubles: u32,
     pub unknown_outcomes: u32,
     pub takeovers: u32,
-    /// How likely a role is away past every deadline, of a hundred.
+    /// The chance that a role is away past every deadline, of a hundred.
     pub absences: u32,
     /// How likely one that was replaced notices it before its next batch, of a hundred.
     pub notices: u32,

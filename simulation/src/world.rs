@@ -49,7 +49,7 @@ pub(crate) struct Server {
     pub stands_until: i64,
     /// By how much its clock is wrong, in microseconds.
     pub clock_offset: i64,
-    /// Whether it is of the version before: it was not replaced yet.
+    /// True where it is of the version before: it was not replaced yet.
     pub is_older: bool,
 }
 
@@ -190,7 +190,7 @@ impl World {
         self.mutation == Some(mutation)
     }
 
-    /// Whether a server is of the version before.
+    /// Returns true where a server is of the version before.
     pub fn is_older(&self, server: ServerId) -> bool {
         self.servers.get(server).is_some_and(|server| server.is_older)
     }

@@ -58,7 +58,7 @@ pub struct Purchase {
     pub items: Vec<ItemQuantity>,
     /// When the payment must have succeeded.
     pub deadline: Timestamp,
-    /// When its reservations may be ended by expiry.
+    /// The time from which its reservations may be ended by expiry, later than `deadline`.
     held_until: Timestamp,
     submitted: OrderSubmitted,
 }
@@ -140,7 +140,7 @@ pub struct Rejection {
     pub reason: RejectionReason,
     /// The lines it failed on.
     pub skus: Vec<Sku>,
-    /// How the client is told.
+    /// The answer to the client.
     pub problem: Problem,
 }
 

@@ -66,7 +66,7 @@ pub(super) fn unless_expected(
     Err(moved.fold(conflict("price_changed", detail).with("total", totals.total), Problem::error))
 }
 
-/// Why the order is rejected, and how that is told, where some lines can't be reserved.
+/// The reason for which the order is rejected, and the answer to the client, where some lines can't be reserved.
 pub(super) fn of_reservations(refusals: &[(&Line, stock::Refusal)]) -> (RejectionReason, Problem) {
     use stock::Refusal::{LimitPerCustomer, OutOfStock, SaleChanged};
     let rank = |refusal: &stock::Refusal| match refusal {

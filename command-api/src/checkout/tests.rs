@@ -85,7 +85,7 @@ async fn check_out(
     }
 }
 
-/// How many orders there are of each status.
+/// The number of orders of each status.
 async fn orders(database: &Database, shop: &Shop) -> BTreeMap<&'static str, usize> {
     let streams: Vec<String> =
         sqlx::query_scalar("select distinct stream_id from events where stream_id like 'order-%'").fetch_all(&database.pool).await.unwrap();

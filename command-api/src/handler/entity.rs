@@ -137,7 +137,7 @@ pub enum Staging<'e, A: Aggregate> {
     Staged(Staged<'e, A>),
 }
 
-/// What commands would lead to, before anybody goes ahead by it.
+/// The outcome of commands, before anybody goes ahead by it.
 pub enum Decision<'e, A: Aggregate> {
     /// Events.
     Events(Decided<'e, A>),
@@ -275,7 +275,8 @@ impl<A: Aggregate> Entity<A> {
         }
     }
 
-    /// What `look` sees of the newest state, perhaps ahead of its commit, and what it saw; none where the state must be read again first.
+    /// Looks at the newest state, perhaps ahead of its commit: returns what `look` saw, and the version and lineage it saw; none where the
+    /// state must be read again first.
     pub(super) fn newest<T>(&self, look: impl FnOnce(&A::State) -> T) -> Option<(T, Basis)> {
         let mut held = self.held.lock();
         held.catch_up();
@@ -386,7 +387,7 @@ impl<A: Aggregate> Entity<A> {
     }
 }
 
-/// What `commands` lead to, one after the other.
+/// The events that `commands` lead to, each decided on the state after the one before, or the first refusal.
 fn decided<A: Aggregate>(state: &A::State, commands: &[A::Command], now: Timestamp) -> Result<Vec<A::Event>, A::Refusal> {
     let [first, rest @ ..] = commands else { return Ok(Vec::new()) };
     let mut events = A::decide(state, first, now)?;

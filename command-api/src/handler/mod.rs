@@ -112,7 +112,7 @@ pub struct Accepted<T> {
 pub struct Handler<A: Aggregate> {
     store: EventStore,
     entities: quick_cache::sync::Cache<StreamId, Arc<Entity<A>>>,
-    /// How often the log had gone back when these were begun to be kept.
+    /// The number of times that the log had gone back when these were begun to be kept.
     breaks: AtomicU64,
 }
 
@@ -247,8 +247,8 @@ impl<A: Aggregate> Handler<A> {
         seen.pop().ok_or(event_store::Error::Conflict)
     }
 
-    /// What `look` sees of the newest state of `stream` once that is committed: other than [`Self::current`], it waits for what is under way
-    /// here.
+    /// Returns what `look` sees of the newest state of `stream` once that is committed: other than [`Self::current`], it waits for what is
+    /// under way here.
     ///
     /// # Errors
     /// The log can't be read, or the stream moves all the time.
@@ -333,7 +333,7 @@ impl<A: Aggregate> Handler<A> {
         }
     }
 
-    /// Where the log has gone back, states may be made from events that are not in it any more: all are read again.
+    /// Forgets all states where the log has gone back: they may be made from events that are not in it any more, and are read again.
     fn forget_what_was_lost(&self) {
         let breaks = self.store.breaks();
         if self.breaks.load(Ordering::Acquire) != breaks {

@@ -62,7 +62,7 @@ pub enum VoidOutcome {
     },
 }
 
-/// What a gateway says of a refund.
+/// A gateway's answer to a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundOutcome {
     /// The money went back.

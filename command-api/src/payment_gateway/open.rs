@@ -8,7 +8,7 @@ use event_schemas::{Timestamp, ids::OrderId};
 /// The payments, by their orders, that wait for their next attempt or are being worked on, and what of it is written down.
 #[derive(Debug, Clone)]
 pub struct Open<Order = OrderId> {
-    /// When each that waits is due; none for one that is being worked on.
+    /// The time at which each that waits is due; none for one that is being worked on.
     due_at: BTreeMap<Order, Option<Timestamp>>,
     /// Those that wait, the first due first.
     waiting: BTreeSet<(Timestamp, Order)>,
@@ -33,7 +33,7 @@ pub struct Writing<Order = OrderId> {
 }
 
 impl<Order: Ord + Copy> Open<Order> {
-    /// What was open when the worker before this one stopped: whoever takes over begins with all of it.
+    /// The payments as the worker before this one left them, written down at `position`: whoever takes over begins with all of them.
     #[must_use]
     pub fn found(position: i64, written: impl IntoIterator<Item = Order>) -> Self {
         let written: BTreeSet<Order> = written.into_iter().collect();
@@ -46,13 +46,13 @@ impl<Order: Ord + Copy> Open<Order> {
         self.written.iter().copied().collect()
     }
 
-    /// How many there are.
+    /// The number of payments that wait or are being worked on.
     #[must_use]
     pub fn len(&self) -> usize {
         self.due_at.len()
     }
 
-    /// Whether there is none.
+    /// Returns true where there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.due_at.is_empty()
@@ -97,7 +97,7 @@ impl<Order: Ord + Copy> Open<Order> {
         self.waiting.first().map(|(due, _)| *due)
     }
 
-    /// What is due at `now`, in order.
+    /// The payments that wait and are due at `now`, in order.
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Vec<Order> {
         let mut due: Vec<Order> = self.waiting.iter().take_while(|(due, _)| *due <= now).map(|(_, order)| *order).collect();
@@ -111,8 +111,8 @@ impl<Order: Ord + Copy> Open<Order> {
         !self.changed.is_empty()
     }
 
-    /// What must be written down so that what is open is known, and that everything up to `position` is either settled or open; none where that
-    /// is so.
+    /// The writing after which what is open is known, and that everything up to `position` is either settled or open; none where that is so
+    /// already.
     #[must_use]
     pub fn writing(&self, position: i64) -> Option<Writing<Order>> {
         let (added, gone) = self.changed.iter().partition(|order| self.due_at.contains_key(order));

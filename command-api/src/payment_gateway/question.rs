@@ -73,8 +73,8 @@ impl Next {
     }
 }
 
-/// What a payment in `state` needs at `now`, each question for itself, and when to look again because of what is not to be asked yet. After its
-/// deadline it is not charged any more: it will be cancelled.
+/// The questions that a payment in `state` needs asked at `now`, each for itself, and when to look again because of what is not to be asked
+/// yet. After its deadline it is not charged any more: it will be cancelled.
 #[must_use]
 pub fn questions(state: &payment::State, now: Timestamp) -> (Vec<Question>, Next) {
     let questions = match state {
@@ -109,8 +109,8 @@ fn refunds(state: &payment::State, charge: Uuid, now: Timestamp) -> (Vec<Questio
     (questions, next)
 }
 
-/// What the answer to one of a payment's [`questions`] leads to: the command that records it, and when to look again. `later` is the time after the
-/// pause that follows so many failures, of at most so long.
+/// The command that records the answer to one of a payment's [`questions`], if there is anything to record, and when to look again. `later`
+/// is the time after the pause that follows so many failures, of at most so long.
 #[must_use]
 pub fn follow(
     charge: &Charge,
@@ -160,7 +160,7 @@ fn follow_refund(
     }
 }
 
-/// How long to wait after the `attempt`-th failed attempt, from 1: doubling from 400 ms to `most`, of which a random half is left out, so
+/// The pause after the `attempt`-th failed attempt, from 1: doubling from 400 ms to `most`, of which up to half is left out at random, so
 /// that what failed together does not come back together ("full jitter" halved; Brooker, "Exponential Backoff And Jitter").
 #[must_use]
 pub fn pause_after(attempt: u32, most: Duration, random: u32) -> Duration {

@@ -49,7 +49,7 @@ pub fn react(known: Known<'_>, event: &Recorded, _now: Timestamp) -> Vec<Reactio
     }
 }
 
-/// What is to be done where stock refused to let the units of a confirmed order go: their reservation had ended, and none are free.
+/// The reactions to stock that refused to let the units of a confirmed order go: their reservation had ended, and none are free.
 #[must_use]
 pub fn when_stock_is_lost(order: OrderId, skus: Vec<Sku>) -> Vec<Reaction> {
     vec![Reaction::Order(order, order::Command::RecordStockLost { skus })]

@@ -1,4 +1,4 @@
-//! When what is due may be seen to: once the log was seen up to that moment, and what followed from it.
+//! The moment up to which what is due may be seen to: once the log was seen as far as it reached then, and what followed from that.
 //!
 //! Whoever was away finds everything due at once, and what would have made it superfluous still before it in the log. A payment that was captured
 //! in time leads to a confirmation, and only that has units leave stock: so the log is seen up to its head at the time that counts, and

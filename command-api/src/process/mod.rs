@@ -67,7 +67,7 @@ pub struct Known<'a> {
     pub order: &'a order::State,
     /// That order's payment.
     pub payment: &'a pay::State,
-    /// What has left stock for the order, where the event is its cancellation after it was confirmed.
+    /// The lines whose units have left stock, where the event is the order's cancellation after it was confirmed.
     pub left_stock: &'a LeftStock,
 }
 
@@ -129,7 +129,7 @@ impl Manager {
 pub struct Wanted {
     /// The process manager that decided it.
     pub by: Manager,
-    /// What it wants done.
+    /// The command to issue, or the reminder to set or forget.
     pub reaction: Reaction,
 }
 
@@ -145,7 +145,7 @@ pub fn react(known: Known<'_>, event: &Recorded, now: Timestamp) -> Vec<Wanted> 
     wanted
 }
 
-/// What is to be done where stock refused to let units of `order` go ([`fulfilment::when_stock_is_lost`]).
+/// The reactions to stock that refused to let units of `order` go ([`fulfilment::when_stock_is_lost`]).
 #[must_use]
 pub fn react_to_loss(order: OrderId, skus: Vec<Sku>) -> Vec<Wanted> {
     Manager::Fulfilment.wants(fulfilment::when_stock_is_lost(order, skus)).collect()

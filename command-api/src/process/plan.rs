@@ -64,7 +64,7 @@ pub fn target(reaction: &Reaction) -> Option<StreamId> {
     }
 }
 
-/// What the command bears that is `wanted` because of `event`: the same each time the event is taken.
+/// Metadata of the command that is `wanted` because of `event`: the same each time the event is taken.
 #[must_use]
 pub fn metadata(event: &Recorded, wanted: &Wanted) -> Metadata {
     let target = target(&wanted.reaction);

@@ -121,7 +121,7 @@ pub(super) struct Runner {
     written_at: Instant,
     /// The reminders that are set, so that what changes nothing is not written.
     set: HashMap<Reminder, Timestamp>,
-    /// What must be seen before the reminders that were found due may be seen to.
+    /// The part of the log that must be seen before the reminders that were found due may be seen to; none while none wait for that.
     horizon: Option<Horizon>,
 }
 
@@ -375,7 +375,7 @@ pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes)
     Ok(())
 }
 
-/// What has left stock, where `event` cancels an order that had been confirmed: its commands are in the log.
+/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: those whose commands are in the log.
 async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_store::Error> {
     let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {

@@ -34,7 +34,7 @@ struct NewCheckout {
 #[serde(deny_unknown_fields)]
 struct NewPayment {
     method: Method,
-    /// What the gateway knows the buyer's means by: of `simulated`, how it is to behave.
+    /// The gateway's token for the buyer's means; of `simulated`, it says how the gateway is to behave.
     #[schemars(schema_with = "token")]
     token: String,
 }

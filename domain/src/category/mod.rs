@@ -42,8 +42,8 @@ pub struct Place {
     pub parent: Option<CategoryId>,
 }
 
-/// What may be asked of a category. `lineage` is the new parent followed by its ancestors, and `height` how many levels there are below the
-/// category, as the caller looked them up.
+/// Requests that may be made of a category. `lineage` is the new parent followed by its ancestors, and `height` the number of levels below
+/// the category, as the caller looked them up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Make it.
@@ -65,7 +65,7 @@ pub enum Command {
         parent: Option<Option<CategoryId>>,
         /// The new parent and its ancestors.
         lineage: Vec<CategoryId>,
-        /// How many levels there are below the category.
+        /// The number of levels below the category.
         height: usize,
     },
 }
@@ -95,7 +95,7 @@ pub enum Refusal {
     TooDeep {
         /// The parent that was asked for.
         parent: CategoryId,
-        /// How deep the deepest of them would stand.
+        /// The depth at which the deepest of them would stand, more than [`MAX_DEPTH`].
         depth: usize,
     },
 }

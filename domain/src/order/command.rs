@@ -56,7 +56,7 @@ pub enum Command {
         shipment: ShipmentId,
         /// What is in it; none is all that is left.
         items: Option<Vec<ItemQuantity>>,
-        /// Who carries it, where that is said.
+        /// The carrier, where one is named.
         carrier: Option<String>,
         /// The carrier's number, where that is said.
         tracking_number: Option<String>,
@@ -101,11 +101,11 @@ pub enum Command {
     RecordRefundFailure {
         /// The refund.
         refund: RefundId,
-        /// How much.
+        /// The amount.
         amount: Money,
-        /// Why it was to go back, where the order did not record the request itself.
+        /// The reason for which it was to go back, where the order did not record the request itself.
         reason: String,
-        /// Why it could not, in the gateway's words.
+        /// The reason for which it could not, in the gateway's words.
         failure: String,
     },
     /// Take over an invoice of another shop's history.

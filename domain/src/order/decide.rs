@@ -130,7 +130,7 @@ fn request_refund(
     }
 }
 
-/// Whether a refund has come to its end.
+/// Returns true where the purchase has this refund, and it has succeeded or failed.
 fn is_over(purchase: &Purchase, refund: RefundId) -> bool {
     purchase.refunds.iter().any(|known| known.id == refund && known.status != RefundStatus::Pending)
 }

@@ -143,7 +143,7 @@ impl Purchase {
         true
     }
 
-    /// What goes back already, or went: not what could not.
+    /// The sum of the refunds that are pending or have succeeded; failed ones don't count.
     pub(super) fn refund_total(&self) -> Money {
         self.refund_sum(|refund| refund.status != RefundStatus::Failed)
     }

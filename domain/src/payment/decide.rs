@@ -64,7 +64,8 @@ fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
     }
 }
 
-/// What the gateway reports of a refund that it has still to make.
+/// The event for what the gateway reports of a refund that it has still to make; none where it is no such report, or
+/// of an attempt that is not the next one.
 fn follow_refund(pending: &Refund, command: &Command) -> Option<Event> {
     let (refund, amount) = (pending.refund, pending.amount);
     match (command, &pending.outcome) {

@@ -53,7 +53,7 @@ pub struct Charge {
     pub idempotency_key: Uuid,
     /// When it must have succeeded.
     pub deadline: Timestamp,
-    /// How many attempts failed.
+    /// The number of attempts that failed.
     pub attempts: u32,
 }
 
@@ -100,19 +100,19 @@ pub struct Refund {
     pub amount: Money,
     /// Why.
     pub reason: String,
-    /// What came of it.
+    /// The outcome so far.
     pub outcome: RefundOutcome,
 }
 
-/// What came of a refund.
+/// The outcome of a refund so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum RefundOutcome {
     /// The gateway has not answered yet.
     Pending {
-        /// How many attempts failed.
+        /// The number of attempts that failed.
         attempts: u32,
-        /// When the gateway is asked again, where one failed.
+        /// The time at which the gateway is asked again, where one failed.
         retry_at: Option<Timestamp>,
     },
     /// The money went back.
@@ -145,9 +145,9 @@ pub enum Command {
     RecordFailure {
         /// Which attempt, from 1.
         attempt: u32,
-        /// What went wrong.
+        /// The reason why it failed.
         reason: String,
-        /// When it is asked again.
+        /// The time at which it is asked again.
         retry_at: Timestamp,
     },
     /// Note that the gateway captured.
@@ -195,9 +195,9 @@ pub enum Command {
         refund: RefundId,
         /// Which attempt at it, from 1.
         attempt: u32,
-        /// What went wrong.
+        /// The reason why it failed.
         reason: String,
-        /// When it is asked again.
+        /// The time at which it is asked again.
         retry_at: Timestamp,
     },
     /// Note that the gateway refuses to send money back.
@@ -285,7 +285,7 @@ impl State {
         self.charge().map(|charge| charge.deadline)
     }
 
-    /// How many attempts failed.
+    /// The number of attempts that failed.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.charge().map_or(0, |charge| charge.attempts)
@@ -329,7 +329,7 @@ impl State {
 }
 
 impl Captured {
-    /// What goes back already, or went: not what could not.
+    /// The sum of the refunds that are pending or have succeeded; failed ones don't count.
     #[must_use]
     pub fn refunded(&self) -> Money {
         let counts = |refund: &&Refund| !matches!(refund.outcome, RefundOutcome::Failed { .. });

@@ -17,7 +17,7 @@ use crate::Aggregate;
 #[derive(Debug, Clone, Copy)]
 pub struct Projection;
 
-/// What is known of how it was tended.
+/// The record of how it was tended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum State {
@@ -26,14 +26,14 @@ pub enum State {
     Untended,
     /// Somebody has.
     Tended {
-        /// How often.
+        /// The number of requests.
         requests: u64,
-        /// When last.
+        /// The time of the last request.
         last_at: Timestamp,
     },
 }
 
-/// What an operator may ask for.
+/// Requests that an operator may make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Build the read model anew.
@@ -42,14 +42,14 @@ pub enum Command {
     Retry {
         /// The stream.
         stream: StreamId,
-        /// Where the event stands.
+        /// The event's position in the log.
         position: i64,
     },
     /// Leave it out for ever.
     Skip {
         /// The stream.
         stream: StreamId,
-        /// Where the event stands.
+        /// The event's position in the log.
         position: i64,
         /// Why.
         reason: Option<String>,

@@ -142,7 +142,7 @@ pub enum Command {
     },
     /// So many units are on hand, as somebody counted: what differs from that is adjusted.
     Count {
-        /// How many.
+        /// The number of units counted.
         on_hand: u32,
         /// Why, as the adjustment says it.
         reason: String,
@@ -169,9 +169,9 @@ pub enum Command {
     Fulfil {
         /// The order.
         order: OrderId,
-        /// How many units it bought.
+        /// The number of units it bought.
         quantity: u32,
-        /// Who bought them.
+        /// The customer who bought them.
         customer: String,
         /// The flash sale that they were bought in: while it runs, its allotment is asked first.
         sale: Option<FlashSaleId>,
@@ -284,9 +284,9 @@ pub enum Refusal {
     /// A flash sale would end before it starts, or has ended already.
     #[error("a flash sale from {starts_at} to {ends_at} can't be: it must end after it starts, and in the future")]
     InvalidWindow {
-        /// When it would start.
+        /// The start of the sale.
         starts_at: Timestamp,
-        /// When it would end.
+        /// The end of the sale.
         ends_at: Timestamp,
     },
     /// A flash sale would run for longer than a year.
@@ -294,9 +294,9 @@ pub enum Refusal {
         "a flash sale from {starts_at} to {ends_at} would run for more than {MAX_SALE_DAYS} days: let it end earlier, or change the price"
     )]
     SaleTooLong {
-        /// When it would start.
+        /// The start of the sale.
         starts_at: Timestamp,
-        /// When it would end.
+        /// The end of the sale.
         ends_at: Timestamp,
     },
 }

@@ -33,7 +33,7 @@ const PAGE: i64 = 500;
 /// The shortest time between two rounds, and what each request that waits adds to it.
 const ROUND: Duration = Duration::from_millis(20);
 const ROUND_OF_EACH: Duration = Duration::from_millis(1);
-/// How often it is looked whether anybody waits, while the log does not grow.
+/// The time between two looks whether anybody waits, while the log does not grow.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whoever waits for the log to grow.
@@ -41,7 +41,7 @@ pub struct Waiters {
     store: EventStore,
     places: Arc<Semaphore>,
     recent: Mutex<Recent>,
-    /// How far the log has been read.
+    /// The position up to which the log has been read.
     end: watch::Sender<i64>,
     is_reading: AtomicBool,
 }
@@ -133,7 +133,7 @@ impl Waiters {
         });
     }
 
-    /// What was kept is of another time: what lies between is nobody's business.
+    /// Begins anew at the log's head. What was kept is of another time: what lies between is nobody's business.
     fn begin(&self) {
         let after = self.store.known_head();
         *self.recent.lock() = Recent { after, ..Recent::default() };
@@ -174,8 +174,8 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// What the log has after `after` that `filter` wants, at most `most`, once it has anything at all, and how far that reaches; none where it must
-    /// be read from the log itself.
+    /// Waits until the log has anything after `after`. Returns what `filter` wants of that, at most `most`, and the position that it
+    /// reaches up to; none where it must be read from the log itself.
     pub async fn next(&mut self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
         // The sender lives as long as this, so waiting can't fail.
         let _ = self.end.wait_for(|end| *end > after).await;

@@ -103,7 +103,7 @@ enum Sort {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Searching {
-    /// What to look for, up to 1,000 characters; the last word may be unfinished. Absent: everything.
+    /// Words to look for, up to 1,000 characters; the last one may be unfinished. Absent: everything.
     #[serde(default)]
     #[schemars(length(max = 1_000), regex(pattern = PLAIN))]
     q: String,
@@ -115,7 +115,7 @@ struct Searching {
     #[serde(default)]
     #[schemars(length(max = 100), inner(length(max = 500), regex(pattern = PLAIN)))]
     brand: Vec<String>,
-    /// What prices are compared in; else what the shop's are in, else the only one that products have. By price, what has none in it comes last.
+    /// Currency that prices are compared in; else the shop's, else the only one of the products. By price, what has none in it comes last.
     currency: Option<Currency>,
     /// Not cheaper than this. The price is the one that is charged now, flash sales included.
     price_min: Option<Bound>,

@@ -40,7 +40,7 @@ pub(crate) struct Wanted {
     pub expected_total: Option<Money>,
 }
 
-/// Why a cart is not bought.
+/// The reason why a cart is not bought.
 enum NotBought {
     Refused,
     /// The order says why.
@@ -91,7 +91,7 @@ pub(crate) async fn run(sim: &Sim, server: ServerId, key: Option<u64>, wanted: W
     Reply::Refused
 }
 
-/// What is to be bought, at the prices of now; none where it can't be.
+/// Begins an attempt to buy what is wanted, at the prices of now; none where it can't be bought.
 pub(super) async fn begin(sim: &Sim, server: ServerId, key: Option<u64>, wanted: Wanted) -> Option<Attempt> {
     let context = sim.context(server, "client");
     let look = |state: &_| purchase::contents(state);
@@ -121,7 +121,7 @@ fn checkout(wanted: Wanted) -> Checkout {
     Checkout { cart, email, shipping_address, payment, expected_total, metadata: BTreeMap::new() }
 }
 
-/// What an attempt comes to before anything is committed.
+/// The outcome of an attempt before anything is committed.
 enum Outcome {
     Again,
     RefusedByCart(i64, cart::Refusal),

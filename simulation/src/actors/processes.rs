@@ -66,7 +66,7 @@ struct Runner {
     written: i64,
     /// The reminders that are set, so that what changes nothing is not written.
     set: HashMap<Reminder, Timestamp>,
-    /// What must be seen before the reminders that were found due may be seen to.
+    /// The part of the log that must be seen before the reminders that were found due may be seen to; none while none wait for that.
     waiting: Option<(Horizon, AsOf)>,
 }
 
@@ -108,7 +108,7 @@ impl Runner {
         (next.into_iter().filter(|recorded| CATEGORIES.contains(&recorded.stream.category())).collect(), up_to)
     }
 
-    /// What may be seen to: reminders of a time up to which the log was seen.
+    /// The reminders that may be seen to: those of a time up to which the log was seen.
     fn due(&mut self) -> Option<(AsOf, Vec<Reminder>)> {
         let world = self.sim.world();
         let due = |at: Timestamp| world.kept.reminders.iter().filter(move |(_, due)| **due <= at).map(|(reminder, _)| reminder.clone());
@@ -330,7 +330,7 @@ async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Cha
     Ok(())
 }
 
-/// What has left stock, where `event` cancels an order that had been confirmed: its commands are in the log.
+/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: those whose commands are in the log.
 async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> LeftStock {
     let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {

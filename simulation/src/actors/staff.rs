@@ -46,7 +46,7 @@ pub(crate) async fn count(sim: &Sim) {
     }
 }
 
-/// What nobody holds of a SKU: some count that all of it is gone.
+/// The units of a SKU that nobody holds: some count that all of them are gone.
 fn free(world: &World, sku: &Sku) -> i64 {
     let stream = StreamId::stock(sku);
     let events = world.log.tail(&stream, 0);

@@ -22,7 +22,7 @@ use crate::{
     world::ServerId,
 };
 
-/// Why an order was not placed.
+/// The reason why an order was not placed.
 enum NotPlaced {
     Refused,
     Outage(Error),

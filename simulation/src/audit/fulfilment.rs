@@ -1,4 +1,4 @@
-//! Whether what was paid is fulfilled as far as there is stock, whoever was away.
+//! Fulfilment of what was paid, as far as there is stock, whoever was away.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,14 +19,14 @@ use crate::{
     verdict::Invariant,
 };
 
-/// What was promised to those who paid, and what there was to keep it with.
+/// The promises made to those who paid, and the stock there was to keep them with.
 #[derive(Default)]
 pub(super) struct Promises {
-    /// How far the log reached at the time for which a command ends what is due.
+    /// The log's head at the time for which a command ends what is due, by command.
     due: HashMap<Uuid, i64>,
-    /// Where each payment was captured.
+    /// The position at which each order's payment was captured.
     captured: BTreeMap<OrderId, i64>,
-    /// Where each order was confirmed.
+    /// The position at which each order was confirmed.
     confirmed: BTreeMap<OrderId, i64>,
     /// From which position on how many units of a SKU were free.
     free: BTreeMap<Sku, Vec<(i64, i64)>>,

@@ -80,7 +80,7 @@ impl Payment {
         }
     }
 
-    /// What goes back, or went.
+    /// The sum of the refunds that have not failed.
     fn refunded(&self) -> Decimal {
         self.refunds.values().filter(|refund| refund.outcome != Outcome::Failed).map(|refund| refund.amount.amount).sum()
     }

@@ -38,7 +38,7 @@ pub(super) struct Order {
     pub captured: Option<Money>,
     /// What went back, as the order tells.
     pub refunded: BTreeMap<RefundId, Money>,
-    /// What could not go back, as the order tells.
+    /// The refunds that failed, as the order tells.
     pub failed_refunds: BTreeSet<RefundId>,
 }
 
@@ -51,7 +51,7 @@ impl Order {
         self.stage == Stage::Cancelled
     }
 
-    /// How many units of a SKU were bought.
+    /// The number of units of a SKU that were bought; 0 where it is in no line.
     pub fn quantity(&self, sku: &Sku) -> i64 {
         self.lines.get(sku).copied().unwrap_or(0)
     }
