@@ -1,4 +1,4 @@
-//! How much longer a write takes while a thousand requests wait for events, at a steady 20 writes a second.
+//! Latency of writes, at a steady 20 a second, while nobody or a thousand requests wait for events.
 //!
 //! In turns on one server: nobody waits; all wait for a type that does not come; all read everything as it comes.
 
@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Files that this process needs: a connection for each who waits, and some more.
 const FILES: u64 = 2_048;
 
-/// What is measured, and the query of those who wait, if any.
+/// Columns of the report (median and 99th percentile of a write, in ms), and the query of those who wait, if any.
 const TURNS: [([&str; 2], Option<&str>); 3] = [
     (["quiet_p50_ms", "quiet_p99_ms"], None),
     (["rare_p50_ms", "rare_p99_ms"], Some("&types=FlashSaleCancelled")),

@@ -15,10 +15,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{FieldError, Problem};
 
-/// What an `If-Match` looks like.
+/// Regular expression of an `If-Match`: `*`, or a list of tags in quotes.
 pub const IF_MATCH_PATTERN: &str = r#"^(\*|[ \t,]*(W/)?"[!#-~]*"([ \t]*,[ \t,]*(W/)?"[!#-~]*")*[ \t,]*)$"#;
 
-/// How much of the SHA-256 of a body stands in its tag: enough that no two bodies of one version meet.
+/// Bytes of the SHA-256 of a body that stand in its tag: enough that no two bodies of one version meet.
 const DIGEST_BYTES: usize = 12;
 /// The same, as it is written.
 const DIGEST_LEN: usize = 16;
@@ -72,7 +72,7 @@ pub fn precondition_failed(current: i64) -> Problem {
     problem.with("current", tag.quoted()).header(header::ETAG, tag.header())
 }
 
-/// What `If-Match` demands of the version.
+/// Condition that `If-Match` sets on the version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// `*`: whichever it is.
@@ -155,7 +155,7 @@ enum Known {
 }
 
 impl IfNoneMatch {
-    /// Whether the client has what `tag` is of already, so that the answer is 304.
+    /// Returns true where the client has what `tag` is of already, so that the answer is 304.
     pub fn has(&self, tag: &ETag) -> bool {
         match &self.0 {
             None => false,
@@ -182,7 +182,7 @@ struct Tag<'h> {
     text: &'h str,
 }
 
-/// What a conditional header holds.
+/// Content of a conditional header: `*`, or a list of tags.
 enum Sent<'h> {
     Any,
     Tags(Vec<Tag<'h>>),

@@ -10,7 +10,7 @@ pub async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!("There is nothing at {}. The addresses are listed in /openapi.json.", uri.path()))
 }
 
-/// What is answered for a method that a known path does not have: `OPTIONS` is told those it has, as in `GET, HEAD, POST`, any other 405.
+/// Answer to a method that a known path does not have: 204 to `OPTIONS`, 405 to any other, with those it has in `Allow`.
 pub fn other_method(method: &Method, allow: &HeaderValue) -> Response {
     if *method == Method::OPTIONS {
         return (StatusCode::NO_CONTENT, [(header::ALLOW, allow.clone())]).into_response();

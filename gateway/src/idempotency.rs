@@ -10,7 +10,7 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 /// The response header of an answer given before.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What a key looks like.
+/// Regular expression of a key: 1 to 255 visible ASCII characters.
 pub const KEY_PATTERN: &str = "^[!-~]{1,255}$";
 
 const MAX_LEN: usize = 255;
@@ -57,7 +57,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(pub Option<String>);
 
-/// Whether this is `scheme credentials`. A scheme is a token of RFC 9110, which no path is: nobody's credential is the name of an address.
+/// Returns true for `scheme credentials`. A scheme is a token of RFC 9110, which no path is: nobody's credential is the name of an
+/// address.
 fn is_credential(sent: &[u8]) -> bool {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
     let end = sent.iter().position(|b| *b == b' ').unwrap_or(sent.len());

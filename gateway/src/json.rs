@@ -10,7 +10,8 @@ use crate::{
     refusal::{MAX_ERRORS, push},
 };
 
-/// What `bytes` say, and the names that occur more than once in an object, at any depth.
+/// Reads `bytes` as one JSON value, and tells the names that occur more than once in an object, at any depth: at most
+/// `MAX_ERRORS` of them.
 pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<(Value, Vec<FieldError>)> {
     let mut repeated = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -19,7 +20,7 @@ pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<(Value, Vec<FieldError>)
     Ok((value, repeated))
 }
 
-/// Where in the body a value stands.
+/// Place of a value in the body.
 #[derive(Clone, Copy)]
 enum Place<'p> {
     Root,

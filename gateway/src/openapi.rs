@@ -34,18 +34,18 @@ pub struct Route<S = ()> {
     about: About,
 }
 
-/// What a document says of itself.
+/// Information that a document gives about its API.
 #[derive(Debug, Clone, Copy)]
 pub struct Information<'a> {
     /// The API's name.
     pub title: &'a str,
     /// The program's version.
     pub version: &'a str,
-    /// What it is for.
+    /// The API's purpose.
     pub description: &'a str,
     /// An SPDX expression.
     pub license: &'a str,
-    /// What the tags of routes stand for.
+    /// Tags of routes, each with what it stands for.
     pub tags: &'a [(&'a str, &'a str)],
 }
 
@@ -65,7 +65,7 @@ struct About {
 #[derive(Clone, Copy)]
 struct Body {
     schema: SchemaOf,
-    /// Whether it has to have any field at all.
+    /// True where a body must be sent: one with required fields, or to any method but POST.
     is_required: bool,
 }
 
@@ -283,7 +283,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
-/// What may change is kept by nobody without asking whether it has.
+/// Adds `Cache-Control: no-cache` to an answer without one: what may change is kept by nobody without asking whether it has.
 async fn revalidated(mut response: Response) -> Response {
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     response

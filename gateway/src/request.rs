@@ -67,7 +67,7 @@ pub fn current_id() -> Option<RequestId> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// What `answer` gives for a request that no route sees, under an id of its own, which the answer bears.
+/// Response of `answer` to a request that no route sees, under an id of its own, which the response bears.
 pub(crate) fn named(answer: impl FnOnce() -> Response) -> Response {
     let id = RequestId(new_id());
     let mut response = CURRENT.sync_scope(id.clone(), answer);

@@ -36,7 +36,7 @@ enum Source {
     Catalogue {
         /// The file.
         file: PathBuf,
-        /// What separates its fields, or `tab`; by default what its first line has most of: a comma, a semicolon, a tab or `|`.
+        /// Separator of its fields, or `tab`; by default what its first line has most of: a comma, a semicolon, a tab or `|`.
         #[arg(long, value_name = "CHARACTER", value_parser = separator)]
         delimiter: Option<char>,
     },

@@ -32,7 +32,7 @@ struct Arguments {
     command: Command,
 }
 
-/// Where the shop's log is: a database server's, or a private one under the data directory. Taken at any place of the command line.
+/// Location of the shop's log: a database server's, or a private one under the data directory. Taken at any place of the command line.
 #[derive(Debug, Clone, clap::Args)]
 struct Location {
     /// The folder of the private Postgres cluster, where DATABASE_URL is not set.

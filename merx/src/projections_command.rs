@@ -82,7 +82,7 @@ async fn act(database: &Database, search: &search::Options, action: Action) -> R
     }
 }
 
-/// Who works at the command line, as events say.
+/// Actor at the command line, as events say: `operator:` and the account, under sudo that of its caller.
 pub fn operator() -> String {
     let (given, uid) = (std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty()), nix::unistd::getuid());
     let known = || nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use crate::{Location, database::Database, import::progress, projections_command::operator, tending};
 
-/// How often it is asked how far it has come.
+/// Time between two looks at how far it has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a server with the role publisher is waited for.
+/// The longest that a server with the role publisher is waited for.
 const PUBLISHER_LIMIT: Duration = Duration::from_secs(15);
 
 /// What to send again.

@@ -51,7 +51,7 @@ pub struct Options {
     /// Begin with something to see: a catalogue, and some of a real shop's order history.
     #[arg(long)]
     demo: bool,
-    /// What prices are compared in where nobody says in which, as in GBP.
+    /// Currency that prices are compared in where nobody says in which, as in GBP.
     #[arg(long, env = "MERX_CURRENCY", value_name = "CODE")]
     currency: Option<Currency>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! What operators do about the consumers of the log: recorded as an event of who asked for it, and then done.
+//! Work of operators on the consumers of the log: recorded as an event of who asked for it, and then done.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::search;
 /// The most streams of a consumer that are retried at once.
 pub const MOST_RETRIED: i64 = 1_000;
 
-/// Why it is not done.
+/// Reason why it is not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such consumer.
@@ -84,7 +84,7 @@ pub struct Mender<'a> {
     pub actor: &'a str,
 }
 
-/// What came of mending a stream.
+/// Outcome of mending a stream.
 pub struct Outcome {
     pub recorded: Accepted<()>,
     pub mended: Mended,

@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// What there is once it is as new as `position`, however long that takes a busy machine.
+    /// GETs until the answer is as new as `position`, for at most 30 seconds; then it panics with the last answer.
     pub async fn seen_at(&self, path: &str, position: i64) -> Answer {
         self.until(path, |answer| answer.position() >= position).await
     }

@@ -13,7 +13,7 @@ use crate::{
 
 const IDLE: usize = 5_000;
 
-/// Whether this process may have so many files; asks for it.
+/// Asks for so many open files, and returns true where this process may have them.
 fn may_open(files: u64) -> bool {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
     soft >= files || (hard >= files && setrlimit(Resource::RLIMIT_NOFILE, files, hard).is_ok())

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::{database::skipped, shop::Shop};
 
-/// How long a tool may take: this only ends what hangs.
+/// Time limit of a tool: this only ends what hangs.
 const LIMIT: Duration = Duration::from_mins(5);
 
 async fn run(command: &mut Command) -> Output {

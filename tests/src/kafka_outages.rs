@@ -31,7 +31,7 @@ async fn becomes_degraded(client: &Client, why: &str) -> Answer {
     }
 }
 
-/// What the publisher says of itself.
+/// Detail that a failing publisher gives of itself; empty where it does not fail.
 fn detail(answer: &Answer) -> &str {
     let roles = answer["roles"].as_array().expect("roles");
     let publisher = roles.iter().find(|role| role["name"] == "publisher" && role["state"] == "failing");

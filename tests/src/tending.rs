@@ -1,4 +1,4 @@
-//! What operators do about the consumers of the log, over HTTP and at the command line: done, and recorded with who did it.
+//! Work of operators on the consumers of the log, over HTTP and at the command line: done, and recorded with who did it.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     shop::{Shop, confirmed, product},
 };
 
-/// What was asked of a consumer: (type, data, actor) of its events.
+/// Requests to a consumer: (type, data, actor) of its events.
 async fn asked(client: &Client, consumer: &str) -> Vec<(String, Value, String)> {
     let path = format!("/v1/streams/projection-{consumer}");
     if client.get(&path).await.status == 404 {

@@ -20,7 +20,7 @@ use crate::{
     shop::{Shop, address, happened, items, product, settled, unique},
 };
 
-/// How long each phase is under load.
+/// Time that each phase is under load.
 const PHASE: Duration = Duration::from_secs(4);
 const BUYERS: usize = 6;
 
@@ -33,7 +33,7 @@ fn newer_binary() -> Option<PathBuf> {
     named
 }
 
-/// What was acknowledged under load.
+/// Ids of the orders and carts that were acknowledged under load.
 #[derive(Default)]
 struct Acknowledged {
     orders: Vec<String>,

@@ -1,4 +1,4 @@
-//! What connections are doing.
+//! Connections and their states: each is judged by how long it has been in one.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::Limits;
 
-/// What is to become of a connection.
+/// Fate of a connection, the mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It is kept.
@@ -24,7 +24,7 @@ pub enum Fate {
     Cut,
 }
 
-/// What a connection is doing.
+/// Activity of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     /// Nothing, since this time.
@@ -74,7 +74,7 @@ impl Connection {
         }
     }
 
-    /// Whether a part of a request has come, and not all of it.
+    /// Returns true where a part of a request has come, and not all of it.
     pub fn is_reading(&self) -> bool {
         matches!(self.state.lock().doing, Doing::Reads { .. })
     }
@@ -87,7 +87,7 @@ impl Connection {
         self.state.lock().doing = Doing::Waits { since: Instant::now() };
     }
 
-    /// What is to become of it by `limits`.
+    /// Fate of the connection as of `now`, by `limits`.
     fn judge(&self, now: Instant, limits: &Limits) -> Fate {
         let state = self.state.lock();
         let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;

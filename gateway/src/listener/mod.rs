@@ -31,29 +31,30 @@ use tower::ServiceExt as _;
 use connection::{Connections, Entered, Fate};
 use watched::Watched;
 
-/// How often connections are looked at.
+/// Time between two looks at all connections.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a newcomer waits for the place of a connection that is being ended for it.
+/// The longest that a newcomer waits for the place of a connection that is being ended for it.
 const ADMISSION_LIMIT: Duration = Duration::from_secs(5);
 /// The most newcomers that wait so or are being refused; others are dropped without a word.
 const LOBBY: usize = 128;
 /// The most bytes of a request's line and headers, and what a connection buffers.
 const HEADER_BYTES: usize = 64 * 1024;
-/// How long nothing is accepted after the system had no more sockets to give.
+/// Pause after a connection could not be accepted, most often because the system had no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What connections may take.
+/// Limits on connections: their number, and the time that each may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many there may be.
+    /// The most connections at a time.
     pub connections: usize,
-    /// How long a request's line and headers may take, from their first byte to their last.
+    /// The longest that a request's line and headers may take, from their first byte to their last.
     pub header: Duration,
-    /// How long a connection is kept that asks nothing. Longer than a load balancer keeps it, or that would send requests into a closing one.
+    /// The longest that a connection is kept that asks nothing. Longer than a load balancer keeps it, or that would send requests into
+    /// a closing one.
     pub idle: Duration,
-    /// How long a client may take nothing of its answer.
+    /// The longest that a client may take nothing of its answer.
     pub stall: Duration,
-    /// How old a connection may grow: then it ends with its next answer.
+    /// The greatest age of a connection: past it, it ends once nothing that it asked is unanswered.
     pub age: Duration,
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{Problem, request};
 
-/// How long the answer may take.
+/// Time limit of the answer, with what is taken off the wire after it.
 const LIMIT: Duration = Duration::from_secs(1);
 /// The most bytes that are taken off the wire after it: a client that is busy sending would otherwise see a reset connection and no answer.
 const LINGER_BYTES: u64 = 256 * 1024;

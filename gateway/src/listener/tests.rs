@@ -56,7 +56,7 @@ impl Running {
 const QUICK: &str = "GET /quick HTTP/1.1\r\nhost: test\r\n\r\n";
 const HELD: &str = "GET /held HTTP/1.1\r\nhost: test\r\n\r\n";
 
-/// What comes over `stream` until its end.
+/// Everything that comes over `stream` until its end; panics after 30 seconds.
 async fn all(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let read = timeout(Duration::from_secs(30), stream.read_to_end(&mut text)).await.expect("the connection is never ended");

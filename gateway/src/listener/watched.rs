@@ -1,4 +1,4 @@
-//! What goes over a connection, watched.
+//! Traffic of a connection, watched: what is read and written, and when an answer is out.
 
 use std::{
     io,

@@ -140,12 +140,12 @@ fn refusal(description: &str) -> Value {
     json!({"description": description, "headers": {"X-Request-Id": header}, "content": {MEDIA_TYPE: {"schema": schema}}})
 }
 
-/// Whether it answers with one resource, which has a version.
+/// Returns true for a route that answers with one resource, which has a version.
 fn about_one<S>(route: &Route<S>) -> bool {
     route.about.answers.iter().any(|answer| answer.status == 304)
 }
 
-/// What may be asked next of what an answer shows.
+/// Links to the operations that may be asked next of what an answer shows.
 fn links<S>(routes: &[Route<S>], route: &Route<S>) -> Value {
     let mut links = Map::new();
     for (address, expression) in &route.about.links {

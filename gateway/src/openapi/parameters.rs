@@ -51,7 +51,8 @@ fn queries(mut schema: Value, parameters: &mut Vec<Value>) {
     }
 }
 
-/// What a query has instead of JSON: texts are not empty, there is no null, lists have commas, and maps are sent entry by entry.
+/// Describes a parameter as queries have it instead of JSON: texts are not empty, there is no null, lists have commas, and maps are
+/// sent entry by entry.
 fn sent(parameter: &mut Value, property: &mut Value) {
     let Some(members) = property.as_object_mut() else { return };
     if let Some(Value::Array(types)) = members.get("type") {

@@ -1,4 +1,4 @@
-//! What requests and answers have in common, written so that it says exactly what is read.
+//! Schemas of requests and answers, tidied: they say exactly what is read.
 
 use std::sync::LazyLock;
 

@@ -43,7 +43,7 @@ pub enum Error {
     Foreign {
         /// The file.
         file: String,
-        /// What it is instead, and what to do about it.
+        /// Description of what it is instead, and of what to do about it.
         reason: &'static str,
     },
     /// Its first line is not what the importer reads.

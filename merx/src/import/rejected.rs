@@ -55,12 +55,12 @@ impl Rejections {
         self.listed.truncate(MAX_LISTED);
     }
 
-    /// Whether everything fits.
+    /// Returns true where everything fits.
     pub fn is_none(&self) -> bool {
         self.rows == 0 && self.listed.is_empty()
     }
 
-    /// What to tell whoever asked for the import, and may not read the list.
+    /// Message to whoever asked for the import, and may not read the list.
     pub fn left_out(&self) -> String {
         match self.rows {
             0 => "some products were left as they were, for the reasons above: mend them and import the file again".to_owned(),

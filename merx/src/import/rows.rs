@@ -12,7 +12,7 @@ use super::source::NotUtf16;
 
 /// The most bytes of a row.
 pub const MAX_ROW_BYTES: usize = 1 << 20;
-/// What may separate fields where nobody says what does; of two that are as frequent the first one does.
+/// Separators of fields where none is given; of two that are as frequent in the first line the first one here counts.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
 /// Why a file can't be read on.
@@ -74,7 +74,7 @@ pub struct Rows<R> {
     bytes: Vec<u8>,
     /// How many fields the first row had.
     width: Option<usize>,
-    /// What separates fields, once it is known.
+    /// Separator of fields, once it is known.
     separator: Option<char>,
     /// The byte that lines end with, once it is known.
     line_end: Option<u8>,
@@ -184,7 +184,7 @@ impl<R: BufRead> Rows<R> {
     }
 }
 
-/// What the first line has most of outside quotes.
+/// Separator that `header` has most of outside quotes; a comma where it has none.
 fn separator_of(header: &str) -> char {
     let mut is_quoted = false;
     let mut counts = [0; SEPARATORS.len()];

@@ -1,7 +1,7 @@
-//! Where the bytes come from: a file, or the binary itself.
+//! Source of the bytes: a file, or the binary itself.
 //!
-//! What a file is shows in its first bytes, whatever it is called: xz and gzip are unpacked, UTF-16 becomes UTF-8, and what can't be read as
-//! CSV at all is told by its name.
+//! The first bytes of a file show what it is, whatever it is called: xz and gzip are unpacked, UTF-16 becomes UTF-8, and what can't be
+//! read as CSV at all is told by its name.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ const FOREIGN: [(&[u8], &str); 7] = [
     (b"7z\xbc\xaf", "is a 7z archive: unpack it"),
     (b"\xff\xfe\0\0", "is UTF-32: save it as UTF-8"),
 ];
-/// How many of a file's first bytes say what it is.
+/// Number of a file's first bytes that say what it is.
 const HEAD_BYTES: u64 = 8;
 /// How much is read at once.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -41,9 +41,9 @@ const BUFFER_BYTES: usize = 128 << 10;
 pub enum Source {
     /// A file.
     File {
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
-        /// What separates its fields; by default what its first line says.
+        /// Separator of its fields; by default what its first line says.
         separator: Option<char>,
     },
     /// Something that came with the binary.
@@ -131,10 +131,10 @@ pub struct NotUtf16;
 struct Utf16<R> {
     reader: R,
     decoder: Decoder,
-    /// What was decoded last, and how much of it is taken.
+    /// Text that was decoded last, in UTF-8, and how many bytes of it are taken.
     text: Vec<u8>,
     taken: usize,
-    /// What comes after that, once it is known to be the last: whether the text is whole.
+    /// End of the text after that, once it is known to be the last: an error where the text is not whole.
     end: Option<Result<(), NotUtf16>>,
 }
 

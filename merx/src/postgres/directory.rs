@@ -75,7 +75,7 @@ impl Directory {
         Ok(Some(Self { data_dir: data_dir.to_owned(), path, account, major }))
     }
 
-    /// What an operator must know who copies the data directory: that the shop is not in it. None where it is.
+    /// Notice to an operator who copies the data directory, that the shop is not in it; none where it is.
     pub fn notice(&self) -> Option<String> {
         let is_inside = self.path.starts_with(&self.data_dir);
         (!is_inside).then(|| {

@@ -70,7 +70,7 @@ pub(super) async fn ensure_running(cluster: &Directory, binaries: &Binaries, soc
     }
 }
 
-/// Whether the cluster's server runs.
+/// Returns true where the cluster's server runs.
 pub(super) fn is_running(cluster: &Directory) -> Result<bool, Error> {
     Ok(running(cluster)?.is_some())
 }

@@ -75,7 +75,7 @@ impl Search {
         (!self.is_shared).then(|| self.index.clone())
     }
 
-    /// What is asked, where all servers share it.
+    /// Index that is asked, where all servers share it.
     pub fn shared_index(&self) -> Option<Arc<dyn Index>> {
         self.is_shared.then(|| self.index.clone())
     }

@@ -33,7 +33,8 @@ impl Row {
     }
 }
 
-/// How far the rows have come; none before the first of them, and while they are of events that the log has lost. Whoever has reason to doubt the index adds to the revision of its checkpoint.
+/// Place that the rows have come to; none before the first of them, and while they are of events that the log has lost. Whoever has
+/// reason to doubt the index adds to the revision of its checkpoint.
 pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
@@ -55,7 +56,7 @@ pub async fn place(pool: &PgPool) -> Result<Option<Place>, sqlx::Error> {
     }))
 }
 
-/// Whether the log has the event that an index has come to.
+/// Returns true where the log has the event that an index has come to.
 pub async fn is_in_log(pool: &PgPool, place: Place) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select log_has($1, $2) as "has!""#, place.position, &place.hash[..]).fetch_one(pool).await
 }

@@ -1,4 +1,4 @@
-//! How many connections a server takes, and how long it keeps them.
+//! Limits on the connections of a server: their number, and how long they are kept.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ const OTHER_FILES: usize = 512;
 #[command(next_help_heading = "Connections")]
 #[group(id = "connections")] // the options it is part of have the name of this type, too
 pub struct Options {
-    /// How many clients may be connected at once. Where all have asked something, one more is refused with 503; an idle one gives up its place.
+    /// The most clients that may be connected at once. Where all have asked something, one more is refused with 503; an idle one gives up
+    /// its place.
     #[arg(long, env = "MERX_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     max_connections: u32,
-    /// How long a connection is kept that asks nothing, in seconds. Longer than a load balancer in front keeps it.
+    /// Time that a connection is kept that asks nothing, in seconds. Longer than a load balancer in front keeps it.
     #[arg(long, env = "MERX_IDLE_TIMEOUT_S", value_name = "SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_timeout_s: u64,
 }
 
 impl Options {
-    /// What connections may take, as far as the system lets this process have as many files.
+    /// Limits on connections, their number as far as the system lets this process have as many files.
     pub fn limits(&self) -> Limits {
         let wanted = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
         let files = raise_files(wanted.saturating_add(OTHER_FILES));

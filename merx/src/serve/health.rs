@@ -1,4 +1,4 @@
-//! Whether this server can do what it is for, and how its consumers do.
+//! Health of this server: whether it can do what it is for, and how its consumers do.
 
 use std::{
     fmt::Write as _,
@@ -27,10 +27,10 @@ use crate::search;
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const STOPPING: u8 = 2;
-/// How long the database may take to say how far everybody has come.
+/// The longest that the database may take to say how far everybody has come.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
-/// Whether this server can do its work. Cheap to clone.
+/// Health of this server, as probes and metrics tell it. Cheap to clone.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -41,19 +41,19 @@ struct Inner {
     parts: Parts,
 }
 
-/// What a process does, and what with.
+/// Parts of a process: what it does, and what with.
 pub struct Parts {
     /// Its roles.
     pub roles: Vec<Role>,
-    /// What it holds leases as.
+    /// Id that it holds leases under.
     pub holder: Uuid,
-    /// Where it publishes: whether it can.
+    /// Health of the publisher, where it publishes.
     pub published: Option<watch::Receiver<publisher::Health>>,
     /// The search index that is its own.
     pub index: Option<Arc<dyn Index>>,
 }
 
-/// Whether a process can do what it is for.
+/// Readiness of a process for what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Readiness {
     /// Of all of it.
@@ -72,14 +72,14 @@ enum Status {
     Degraded,
 }
 
-/// How a role does.
+/// State of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 struct RoleState {
     /// The role, as `--role` has it.
     name: String,
-    /// Whether it works.
+    /// State of its work.
     state: State,
-    /// What does not.
+    /// Trouble that it has; null where it works.
     detail: Option<String>,
 }
 
@@ -95,11 +95,11 @@ enum State {
     Failing,
 }
 
-/// What is known of everything that roles depend on.
+/// Observations of everything that roles depend on.
 struct Seen {
     progress: Progress,
     publisher: Option<publisher::Health>,
-    /// Whether the index of this process was ever filled, or there is nothing to fill it with; none where it has none.
+    /// True where the index of this process was ever filled, or there is nothing to fill it with; none where it has none.
     is_index_filled: Option<bool>,
 }
 
@@ -119,7 +119,7 @@ impl Health {
         self.0.phase.store(STOPPING, Ordering::Release);
     }
 
-    /// How every role does; 503 where the process can't do what it is for.
+    /// Readiness of every role; 503 where the process is starting or stopping, or can't do what it is for.
     pub async fn readiness(&self) -> Result<Readiness, Problem> {
         match self.0.phase.load(Ordering::Acquire) {
             STARTING => return Err(Problem::unavailable("The server is starting.")),
@@ -153,7 +153,7 @@ impl Health {
     }
 }
 
-/// How `roles` do by what was `seen`; the refusal where none of what they are for can be done.
+/// Readiness of `roles` by what was `seen`; the refusal where one of them fails in a process without the role command-api.
 fn judge(roles: &[Role], holder: Uuid, seen: &Seen) -> Result<Readiness, Problem> {
     let roles_of: Vec<RoleState> = roles.iter().map(|role| state_of(*role, holder, seen)).collect();
     let worst = roles_of.iter().map(|role| role.state).find(|state| *state == State::Failing);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::health::{Health, Readiness};
 
-/// What the description of the API says of itself.
+/// Information that the description of the API gives about it.
 pub const INFORMATION: Information<'_> = Information {
     title: "Merx",
     version: env!("CARGO_PKG_VERSION"),

@@ -1,4 +1,4 @@
-//! What operators ask of the consumers of the log over HTTP.
+//! Requests of operators to the consumers of the log, over HTTP.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tending::{self, Error, Mender, Outcome};
 
-/// What the handlers work with. Cheap to clone.
+/// State of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct Tending {
     pub shop: Shop,
@@ -56,7 +56,7 @@ struct NewSkip {
     reason: String,
 }
 
-/// What was asked for and recorded.
+/// Request that was recorded, and the streams that went on or stay parked.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ProjectionRequest")]
 struct Asked {
@@ -109,7 +109,7 @@ pub fn routes(tending: Tending) -> Routes {
 }
 
 impl Tending {
-    /// Who asks, as events say.
+    /// Actor who asks, as events say: `key:admin` with the key that bears every permission, else `client`.
     fn actor(&self, credential: &Credential) -> &'static str {
         let bearer = credential.0.as_deref().and_then(|text| text.strip_prefix("Bearer "));
         // Digests, so that the time it takes tells nothing of the key.

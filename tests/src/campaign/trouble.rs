@@ -27,7 +27,7 @@ const FIGHT_TIME: Duration = Duration::from_secs(2);
 const FIGHTERS: u64 = 12;
 /// Longer than a payment may take (10 s) and a reservation holds (a third more).
 const ABSENCE_TIME: Duration = Duration::from_secs(15);
-/// What servers go on with while nobody is process manager, payment worker or projector.
+/// Roles that servers go on with while nobody is process manager, payment worker or projector.
 const OTHER_ROLES: [&str; 3] = [
     "command-api,query-api,projector,payment-worker",
     "command-api,query-api,projector,process-manager",
@@ -157,7 +157,8 @@ impl Stage {
         }
     }
 
-    /// Where each role is a process of its own, all that have one of them are down; otherwise all servers go on without it.
+    /// Takes a role away for a while: where each role is a process of its own, all that have it are down; otherwise all servers go on
+    /// without it.
     async fn be_absent(&self, seed: u64) {
         let turn = usize::try_from(seed / 5).expect("a seed");
         if self.kafka.is_some() {

@@ -1,4 +1,4 @@
-//! What is asked of Meilisearch, as far as Merx asks it: filters, orders and facets, over documents as they were sent.
+//! Queries of Meilisearch, as far as Merx asks them: filters, orders and facets, over documents as they were sent.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -9,7 +9,7 @@ fn field<'d>(document: &'d Value, name: &str) -> &'d Value {
     name.split('.').fold(document, |value, part| &value[part])
 }
 
-/// Whether `document` fits the filters of a query: all of a list, each of which is an expression.
+/// Returns true where `document` fits the filters of a query: all of a list, each of which is an expression.
 pub fn fits(filter: &Value, document: &Value) -> bool {
     match filter {
         Value::Null => true,
@@ -131,7 +131,7 @@ fn is_same(value: &Value, wanted: &str) -> bool {
 /// A number, where the document has one, and whether the greatest comes first.
 type SortValue = (Option<f64>, bool);
 
-/// What a document is sorted by: a value for each of the orders of a query, and whether the greatest comes first.
+/// Key that a document is sorted by: a value for each of the orders of a query, and whether the greatest comes first.
 pub fn sort_key(sort: &Value, document: &Value) -> Vec<SortValue> {
     let key = |order: &Value| {
         let (name, direction) = order.as_str().and_then(|order| order.rsplit_once(':')).expect("an order");
@@ -150,7 +150,7 @@ pub fn compare(one: &[SortValue], other: &[SortValue]) -> Ordering {
     one.iter().zip(other).map(of).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// How often values occur in `found`, and between which bounds numbers are.
+/// Counts of the values in `found`, and the bounds that numbers are between, by name.
 pub fn facets(names: &[Value], found: &[Value]) -> (Value, Value) {
     let (mut distribution, mut stats) = (json!({}), json!({}));
     for name in names.iter().filter_map(Value::as_str) {

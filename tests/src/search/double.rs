@@ -43,7 +43,7 @@ struct Inner {
     tasks: Vec<Value>,
     /// After so many pages of documents no more are answered.
     pages_left: Option<usize>,
-    /// How many pages are asked for and not answered.
+    /// Pages that are asked for and not answered.
     pages_waiting: usize,
     most_pages_waiting: usize,
 }

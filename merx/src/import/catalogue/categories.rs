@@ -4,7 +4,7 @@
 //! `tai-suo-1`), joined by `-`. Where that id is another name's already, a digest of the name stands behind it, so that each name has an id of
 //! its own. Names are compared without regard to case, spaces or the way that Unicode spells them.
 //!
-//! What was once decided stays: a category is recognised by any name that it has or had, whichever file brought it, under the ids that earlier
+//! Earlier decisions stay: a category is recognised by any name that it has or had, whichever file brought it, under the ids that earlier
 //! versions made too (they left out what is not ASCII: `Küche` was `k-che`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,9 +30,9 @@ use crate::import::{
 pub const MAX_CATEGORIES: usize = 100_000;
 /// The most characters of an id.
 const MAX_ID_CHARS: usize = 64;
-/// How many characters of the digest tell names apart.
+/// Characters of the digest that tell names apart.
 const DIGEST_CHARS: usize = 12;
-/// What an id begins with whose name has no letters or digits that Latin has anything for.
+/// Beginning of the id of a name that has no letters or digits that Latin has anything for.
 const NAMELESS: &str = "category";
 /// The most events of a category that are searched for its names.
 const MAX_EVENTS: i64 = 1_000;
@@ -142,7 +142,7 @@ fn is_code(name: &str) -> bool {
     name.parse::<CategoryId>().is_ok()
 }
 
-/// What names are told apart by: codes as they are, others without regard to case, spaces or spelling in Unicode.
+/// Key that names are told apart by: codes as they are, others without regard to case, spaces or spelling in Unicode.
 fn key(name: &str) -> String {
     if is_code(name) {
         return name.to_owned();

@@ -71,7 +71,7 @@ pub struct Row {
     pub price: Money,
     /// Named properties.
     pub attributes: BTreeMap<String, Option<String>>,
-    /// How many units are on hand afterwards; none where the file does not say.
+    /// Units on hand afterwards, from 0 to 1,000,000,000; none where the file does not say.
     pub stock: Option<u32>,
 }
 
@@ -167,7 +167,7 @@ fn price(text: &str) -> Result<Decimal, String> {
     })
 }
 
-/// How many units a cell says; none where it is empty.
+/// Units in a cell; none where it is empty. Anything but a whole number from 0 to `MAX_UNITS` is an error.
 fn units(text: &str) -> Result<Option<u32>, String> {
     let is_digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u32>() {

@@ -24,10 +24,10 @@ use crate::import::{
     run::{CACHED_STREAMS, Run, Written, decided},
 };
 
-/// What the events of a row's units say of where they come from.
+/// Reference in the events of a row's units, which says where they come from.
 const REFERENCE: &str = "import:catalogue";
 
-/// What became of a row: of its product, and whether its units were not as many as it says; none where it says nothing of them.
+/// Outcome of a row: of its product, and true where its units were not as many as it says; none where it says nothing of them.
 pub type Outcome = Result<(Written, Option<bool>), Rejection>;
 
 /// Writes rows.

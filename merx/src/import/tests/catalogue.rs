@@ -82,7 +82,7 @@ async fn a_damaged_catalogue_changes_nothing() {
     database.drop().await;
 }
 
-/// What is on hand of a SKU, from its events.
+/// Units on hand of a SKU, from its events.
 async fn on_hand(database: &Database, sku: &str) -> i64 {
     let stream = format!("stock-{sku}");
     let events = database.events().await;
