@@ -33,7 +33,7 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(15);
 
 struct Waiting {
     unit: Unit,
-    /// How often the log had gone back when it was decided.
+    /// Number of times the log had been found to have gone back when the unit was submitted.
     breaks: u64,
     answer: oneshot::Sender<Result<Committed, Error>>,
 }

@@ -18,7 +18,7 @@ pub struct Checkpoint {
     pub position: i64,
     /// Of the event there.
     pub hash: Hash,
-    /// Whether the log did not have that event when this was read: the consumer has done what is not in the log.
+    /// True where the log did not have that event when this was read: the consumer has done what is not in the log.
     pub is_astray: bool,
     revision: i64,
 }
@@ -121,7 +121,7 @@ impl Checkpoint {
         Ok(row.map(Self::from))
     }
 
-    /// Where it stands.
+    /// The position that it stands at, with the hash of the event there.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark { position: self.position, hash: self.hash }

@@ -46,12 +46,12 @@ struct HubInner {
     head: watch::Sender<i64>,
     /// Told of each group that this process commits.
     committed: watch::Sender<i64>,
-    /// What this process remembers of the log: whatever it has seen of it, it knows a mark there or beyond.
+    /// Marks of the log that this process remembers: whatever it has seen of it, it knows a mark there or beyond.
     past: Mutex<Past>,
     timelines: Mutex<Timelines>,
     /// The timeline that the log was on when it was opened.
     opened_on: Uuid,
-    /// How often the log was found to have gone back.
+    /// Number of times the log was found to have gone back; 0 when it was opened.
     breaks: watch::Sender<u64>,
     /// Up to where marks are kept in the database.
     kept: Mutex<i64>,
@@ -140,7 +140,7 @@ impl Batch {
         Self { events: Vec::new(), undecodable: Vec::new(), up_to: end.position, hash: end.hash }
     }
 
-    /// What has been read up to.
+    /// The end of what has been read: its position, and the hash of the event there.
     #[must_use]
     pub fn end(&self) -> Mark {
         Mark { position: self.up_to, hash: self.hash }
@@ -185,8 +185,8 @@ impl Feed {
         self.read(after, most).await
     }
 
-    /// What comes after position `after`, up to `most` positions of it; an empty batch at the head. It ends before an event that a newer program
-    /// has written.
+    /// Reads what comes after position `after`, up to `most` positions of it; an empty batch at the head. It ends before an event that a
+    /// newer program has written.
     ///
     /// # Errors
     /// The database can't be reached; [`Error::WentBack`] for ever where the log has gone back since this feed began; [`Error::Newer`], where the next

@@ -18,9 +18,9 @@ pub const LEASE_TIME: Duration = Duration::from_secs(5);
 /// How often a holder renews it, and how often others ask for it.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a lease that was given away is left to others: they ask for it more often than that.
+/// Time for which a lease that was given away is left to others: they ask for it more often than that.
 pub const ASIDE: Duration = Duration::from_secs(5);
-/// How long giving it back may take.
+/// The longest that giving it back may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Takes or renews the lease on `name` for `holder`: its fence if it is held now, `None` where another holds it.
@@ -68,7 +68,7 @@ pub async fn stands(connection: &mut PgConnection, name: &str, fence: i64) -> Re
     Ok(found.is_some())
 }
 
-/// Whether anybody holds the lease on `name` now.
+/// Returns true where anybody holds the lease on `name` now.
 ///
 /// # Errors
 /// The database can't be reached.

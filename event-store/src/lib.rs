@@ -119,14 +119,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same may well succeed in a moment, here or on another server: it is not about what was asked.
+    /// Returns true where the same may well succeed in a moment, here or on another server: the error is not about what was asked.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         use Error::{Conflict, Kafka, KeyTaken, Newer, Overloaded, Unavailable, WentBack};
         matches!(self, Conflict | KeyTaken | Overloaded | Unavailable(_) | WentBack(_) | Kafka(_) | Newer(_))
     }
 
-    /// Whether it is for a newer version of the program to go on.
+    /// Returns true where it is for a newer version of the program to go on.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(self, Self::Newer(_))
@@ -158,7 +158,7 @@ impl From<sqlx::Error> for Error {
 #[derive(Clone)]
 pub struct EventStore {
     inner: Arc<Inner>,
-    /// What streams, the log and snapshots are read over for whoever asks what happened.
+    /// The pool that streams, the log and snapshots are read over for whoever asks what happened.
     reads: PgPool,
 }
 
@@ -286,15 +286,15 @@ impl EventStore {
         self.inner.hub.timeline()
     }
 
-    /// Whether the event that stood at `position` on `timeline` is in the log; none where this process knows no such timeline. Without one it is the
-    /// first.
+    /// Returns `Some(true)` where the event that stood at `position` on `timeline` is in the log; `None` where this process knows no such
+    /// timeline. Without one it is the first.
     #[must_use]
     pub fn has(&self, timeline: Option<Uuid>, position: i64) -> Option<bool> {
         self.inner.hub.have(timeline, position)
     }
 
-    /// How often this process has found that the log had gone back. What was made from events and is kept in memory is of no use once this has
-    /// changed.
+    /// Number of times this process has found that the log had gone back. Anything made from events and kept in memory is of no use once
+    /// this has changed.
     #[must_use]
     pub fn breaks(&self) -> u64 {
         self.inner.hub.breaks()

@@ -14,7 +14,7 @@ use crate::{Batch, Error, feed::Undecodable, mark::Mark};
      parked, and a server of that version goes on from here"
 )]
 pub struct Newer {
-    /// Where it stands.
+    /// Its position in the log.
     pub position: i64,
     /// Its stream.
     pub stream: String,
@@ -63,7 +63,7 @@ pub async fn first(executor: impl PgExecutor<'_>, undecodable: &[Undecodable]) -
     Ok(newer)
 }
 
-/// What can be taken of `batch`: all of it, or what stands before the first event of a newer program, and that event.
+/// Splits off what can be taken of `batch`: all of it, or what stands before the first event of a newer program, and that event.
 ///
 /// # Errors
 /// The database can't be reached.
@@ -79,7 +79,8 @@ pub async fn split(pool: &PgPool, mut batch: Batch) -> Result<(Batch, Option<New
     Ok((batch, newer))
 }
 
-/// What it means that `undecodable` can't be read: [`Error::Newer`], or else [`Error::Undecodable`].
+/// The error for `undecodable`: [`Error::Newer`] where a newer program has written it, or else [`Error::Undecodable`]; that of the database
+/// where it can't be asked.
 pub async fn told(pool: &PgPool, undecodable: Undecodable) -> Error {
     match first(pool, std::slice::from_ref(&undecodable)).await {
         Ok(Some(newer)) => newer.into(),

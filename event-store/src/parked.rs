@@ -118,7 +118,7 @@ pub async fn park(connection: &mut PgConnection, consumer: &str, parked: &[Parke
     if many > MOST_STREAMS as i64 { Err(Error::TooManyParked { consumer: consumer.into() }) } else { Ok(()) }
 }
 
-/// How the reason begins that a stream is parked for where its event can't be read, as [`Undecodable`] says it.
+/// Pattern (SQL `like`) of the reason that a stream is parked for where its event can't be read, as [`Undecodable`] says it.
 const UNREADABLE: &str = "event % of the log can't be read: %";
 
 /// The streams that `consumer` has parked for an event that could not be read, and that this program can read: an older one has parked them.
@@ -149,7 +149,7 @@ pub async fn readable(pool: &PgPool, consumer: &str) -> Result<Vec<String>, Erro
     }
 }
 
-/// What came of it that one of the [`readable`] streams was retried: it goes on, or stays parked for what else is wrong with it.
+/// Notes the outcome of a retry of one of the [`readable`] streams: it goes on, or stays parked for what else is wrong with it.
 ///
 /// # Errors
 /// It can't be tried now; the database can't be reached.
@@ -227,7 +227,7 @@ pub async fn find(pool: &PgPool, consumer: &str, stream: &str) -> Result<Option<
     Ok(found.fetch_optional(pool).await?)
 }
 
-/// Where the event stands that the parked `stream` of `consumer` could not go on with.
+/// The position of the event that the parked `stream` of `consumer` could not go on with.
 ///
 /// # Errors
 /// [`Error::NotParked`]; the database can't be reached.

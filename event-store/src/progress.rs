@@ -1,4 +1,4 @@
-//! How far the consumers of the log have come, and whether they keep up: the one rule behind `/v1/projections`, `/readyz`, the metrics and
+//! Progress of the consumers of the log, and if they keep up: the one rule behind `/v1/projections`, `/readyz`, the metrics and
 //! `merx projections`.
 
 use event_schemas::Timestamp;
@@ -12,7 +12,7 @@ const LIVE_LAG_S: f64 = 5.0;
 /// Whoever lacks something and has not moved for this long does not move, in seconds.
 const STALL_S: f64 = 10.0;
 
-/// How far all of them have come, as of one moment.
+/// Progress of all consumers, as of one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// The position of the newest event.
@@ -21,30 +21,30 @@ pub struct Progress {
     pub consumers: Vec<Consumer>,
 }
 
-/// How far one of them has come.
+/// Progress of one consumer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consumer {
     /// Its name.
     pub name: String,
     /// The version of its code.
     pub version: i32,
-    /// What it has come to.
+    /// The position that it has come to.
     pub position: i64,
-    /// How many events it lacks.
+    /// Number of events that it lacks up to the head of the log; at least 0.
     pub lag: i64,
-    /// How long ago the oldest event was recorded that it lacks, in seconds; 0 where it lacks none.
+    /// Age of the oldest event that it lacks, in seconds; 0 where it lacks none.
     pub lag_seconds: f64,
-    /// Whether it keeps up.
+    /// Its state, which tells if it keeps up.
     pub state: State,
-    /// Why it does not go on, where it is failing.
+    /// The reason why it does not go on, where it is failing.
     pub failure: Option<String>,
-    /// How far a new read model has come, where one is being built beside the one in use.
+    /// Progress of a new read model, where one is being built beside the one in use.
     pub rebuild: Option<Rebuild>,
-    /// How many streams it has parked.
+    /// Number of streams that it has parked.
     pub parked: i64,
-    /// When it last moved.
+    /// Time at which it last moved, or noted a failure or its end.
     pub updated_at: Timestamp,
-    /// Whose turn it is to work for it; none where nobody holds its lease.
+    /// The holder of its lease, who works for it; none where nobody holds it.
     pub holder: Option<Uuid>,
 }
 
@@ -53,13 +53,13 @@ pub struct Consumer {
 pub struct Rebuild {
     /// The version of the projection that it is built by.
     pub version: i32,
-    /// What it has come to.
+    /// The position that it has come to.
     pub position: i64,
-    /// How many events it lacks.
+    /// Number of events that it lacks up to the head of the log; at least 0.
     pub lag: i64,
 }
 
-/// Whether a consumer keeps up.
+/// State of a consumer, from keeping up to failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It has nothing to do, or lacks no more than the last moment's events.
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Whether its consumer does what it is for, if late.
+    /// Returns true where its consumer does what it is for, if late.
     #[must_use]
     pub const fn is_moving(self) -> bool {
         matches!(self, Self::Live | Self::Behind)
@@ -107,7 +107,7 @@ impl State {
 }
 
 impl Consumer {
-    /// What is wrong with it, for people; none where it moves.
+    /// Trouble that it is in, for people; none where it moves.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match self.state {
@@ -118,7 +118,7 @@ impl Consumer {
     }
 }
 
-/// How far everybody has come now.
+/// Reads the progress of all consumers, as of now.
 ///
 /// # Errors
 /// The database can't be reached.

@@ -62,7 +62,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether `event` is wanted.
+    /// Returns true where `event` is of the wanted category and of one of the wanted types.
     #[must_use]
     pub fn wants(&self, event: &StoredEvent) -> bool {
         let is_of = |category: &String| event.stream_id.strip_prefix(category.as_str()).is_some_and(|rest| rest.starts_with('-'));

@@ -173,7 +173,7 @@ impl Shared {
 }
 
 impl SharedRow {
-    /// What the log has, by this row.
+    /// The mark of its event, or of its snapshot where it has no event: the log has that.
     fn mark(&self) -> Option<Mark> {
         Some(Mark::new(self.position.or(self.snapshot_position)?, self.hash.as_deref()?))
     }

@@ -1,4 +1,4 @@
-//! Whether the log is still the one that is remembered, and which of its histories this is.
+//! Timelines, the histories of the log, and the check that it is still the one that is remembered.
 //!
 //! A log that is restored from a backup, or whose standby took over without the newest events, goes on with others in their place. Whoever
 //! remembers [`Mark`]s finds out, by the first that the log does not have; a new [`Timeline`] begins then at the last that it has. Consumers on
@@ -20,11 +20,11 @@ pub struct Timeline {
     pub id: Uuid,
     /// Everything up to here is as it was in the one before; 0 for the first.
     pub since: i64,
-    /// When it was found to have begun.
+    /// Time at which it was found to have begun.
     pub begun_at: Timestamp,
 }
 
-/// What came of comparing a log with what is remembered of it.
+/// Outcome of comparing a log with what is remembered of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compared {
     /// It has all of it.
@@ -80,8 +80,8 @@ impl Timelines {
         self.0.last().copied().unwrap_or(Timeline { id: Uuid::nil(), since: 0, begun_at: Timestamp::from_micros(0) })
     }
 
-    /// Whether the event that stood at `position` on the timeline `id` is in the log; none where there is no such timeline here. Messages without an id
-    /// are of the first: there was no other when they were written.
+    /// Returns `Some(true)` where the event that stood at `position` on the timeline `id` is in the log; `None` where there is no such
+    /// timeline here. Messages without an id are of the first: there was no other when they were written.
     #[must_use]
     pub fn have(&self, id: Option<Uuid>, position: i64) -> Option<bool> {
         let nth = id.map_or(Some(0), |id| self.0.iter().position(|timeline| timeline.id == id))?;
@@ -97,7 +97,7 @@ pub async fn current(connection: &mut PgConnection) -> Result<Timeline, Error> {
     Ok(Timelines::read(connection).await?.current())
 }
 
-/// What was found where the log had gone back.
+/// Findings about a log that has gone back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parting {
     /// The timeline that it is on now.
@@ -106,7 +106,7 @@ pub struct Parting {
     pub common: Mark,
     /// Its newest event.
     pub head: Mark,
-    /// Whether others had not found out before.
+    /// True where nobody else had found out before.
     pub is_new: bool,
 }
 

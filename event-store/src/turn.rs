@@ -1,7 +1,7 @@
 //! Turns: for rules that span streams, one command at a time, whichever server it reached.
 //!
-//! Who waits for a turn holds nothing that its holder may need: within a process they wait in memory, and whoever is first in line waits for
-//! those of other processes on a connection of its own, never on one of the pool. As many as like may wait, and the pool stays free.
+//! A command that waits for a turn holds nothing that its holder may need: within a process they wait in memory, and the first in line
+//! waits for those of other processes on a connection of its own, never on one of the pool. However many wait, the pool stays free.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,15 +17,15 @@ use crate::Error;
 
 /// The most that wait for turns in a process, holders included; one more is refused at once.
 const MOST_WAITING: usize = 256;
-/// How long one waits for a turn at most.
+/// The longest wait for a turn.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
-/// How long making a connection may take.
+/// The longest that making a connection, or giving a turn back, may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// After so long Postgres ends a turn whose holder has been silent: its process is frozen, or its machine is gone. Longer than any append takes.
 /// It ends a connection that waits for the next turn, too.
 const SILENCE_LIMIT_MS: &str = "60000";
 
-/// Who has the turn in this process, and the connection that gets it in the database, where there is one already.
+/// The turn within this process, held by its lock, and the connection that gets it in the database, where there is one already.
 type Line = Arc<tokio::sync::Mutex<Option<PgConnection>>>;
 
 /// The turns of a process.

@@ -142,7 +142,7 @@ pub enum Error {
     Astray {
         /// The projection.
         projection: String,
-        /// Where the read model is.
+        /// The position of the read model.
         position: i64,
     },
     /// The checkpoint belongs to another version of the projection.
@@ -162,7 +162,7 @@ impl Error {
         matches!(self, Self::Log(error) if error.is_passing())
     }
 
-    /// Whether it is for a newer version of the program to go on.
+    /// Returns true where it is for a newer version of the program to go on.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(self, Self::Log(error) if error.is_newer())

@@ -114,7 +114,7 @@ enum Origin<'a> {
     Kafka(&'a Settings),
 }
 
-/// Why work on a read model has ended.
+/// The reason why work on a read model has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     /// It was told to stop, or the read model is of another version, or is kept from somewhere else.

@@ -24,9 +24,9 @@ pub struct Category {
 pub struct Sale {
     /// From when on its price is charged.
     pub starts_at: Timestamp,
-    /// When that ends (exclusive).
+    /// End of the sale (exclusive).
     pub ends_at: Timestamp,
-    /// What one unit costs meanwhile.
+    /// Price of one unit during the sale.
     pub price: Money,
 }
 
@@ -45,7 +45,7 @@ pub struct Document {
     pub categories: Vec<Category>,
     /// Named properties.
     pub attributes: Vec<(String, String)>,
-    /// What one unit costs while no flash sale runs.
+    /// Price of one unit while no flash sale runs.
     pub price: Money,
     /// Its flash sales that are not closed, in the order in which they start. No two run at once.
     pub sales: Vec<Sale>,

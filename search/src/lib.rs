@@ -43,8 +43,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether `later` is further on in the same rows, so that going on from here comes to it. That the log still has the event that this has come to
-    /// is for others to say.
+    /// Returns true where `later` is here or further on in the same rows, so that going on from here comes to it. That the log still has
+    /// the event that this has come to is for others to say.
     #[must_use]
     pub fn leads_to(self, later: Self) -> bool {
         (self.log, self.version, self.revision) == (later.log, later.version, later.revision) && self.position <= later.position
@@ -95,7 +95,7 @@ pub trait Index: Send + Sync {
     /// Puts what was filled anew in the place of what was before, all at once; it has come to `place`.
     fn finish_rebuild(&self, place: Place) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// How far that has come which searches are answered from; none where there is nothing to answer from.
+    /// Place of the index that searches are answered from; none where there is nothing to answer from.
     fn serves(&self) -> BoxFuture<'_, Result<Option<Place>, Error>> {
         self.place()
     }

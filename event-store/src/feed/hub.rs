@@ -1,4 +1,4 @@
-//! What all feeds of a process share: how far the log goes, its newest events, and whether it is still the same log.
+//! The state that all feeds of a process share: the head of the log, its newest events, and the check that it is still the same log.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     timeline::{self, Parting, Timelines},
 };
 
-/// How many positions lie between marks that are kept in the database, at least.
+/// The least distance between marks that are kept in the database, in positions.
 const MARK_INTERVAL: i64 = 1_024;
 
 impl Hub {
@@ -68,7 +68,7 @@ impl Hub {
         self.inner.timelines.lock().current()
     }
 
-    /// Whether the event that stood at `position` on `timeline` is in the log; none where that is not known here.
+    /// Returns `Some(true)` where the event that stood at `position` on `timeline` is in the log; `None` where it knows no such timeline.
     pub fn have(&self, timeline: Option<Uuid>, position: i64) -> Option<bool> {
         self.inner.timelines.lock().have(timeline, position)
     }

@@ -109,7 +109,7 @@ struct Task {
     up_to: i64,
     most: usize,
     is_away: bool,
-    /// How often the log had been found to have gone back when it began.
+    /// Number of times the log had been found to have gone back when the task began.
     breaks: u64,
 }
 

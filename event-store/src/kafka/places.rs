@@ -98,7 +98,7 @@ pub async fn read(connection: &mut PgConnection, consumer: &str) -> Result<Place
     Ok(places.collect())
 }
 
-/// How far the places of `consumer` have come whose events the log does not have; none where it has them all.
+/// The greatest position among the places of `consumer` whose events the log does not have; none where it has them all.
 ///
 /// # Errors
 /// The database can't be reached.

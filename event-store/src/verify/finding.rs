@@ -135,7 +135,7 @@ pub enum Finding {
     Astray {
         /// The consumer.
         name: String,
-        /// Where the checkpoint is.
+        /// The position of the checkpoint.
         position: i64,
     },
     /// A consumer claims to have come further than there is anything.
@@ -145,7 +145,7 @@ pub enum Finding {
         name: String,
         /// Where the log ends.
         head: i64,
-        /// Where the checkpoint is.
+        /// The position of the checkpoint.
         found: i64,
     },
 }

@@ -146,7 +146,8 @@ async fn sent_again(database: &Database) -> again::Progress {
     panic!("it is not sent again");
 }
 
-/// What a consumer takes of each partition that knows nothing yet and begins at `offsets`; panics where it comes to lack something for good.
+/// Number of events taken by a consumer that knows nothing yet and begins each partition at `offsets`; panics where it comes to lack
+/// something for good.
 fn taken_by_a_new_consumer(kafka: &Kafka, offsets: &HashMap<(String, i32), i64>) -> usize {
     let mut taken = 0;
     for (place, messages) in kafka.read(WRITTEN) {

@@ -69,7 +69,7 @@ impl Database {
         transaction.commit().await.unwrap();
     }
 
-    /// What stands at `position`.
+    /// The mark of the event at `position`; panics where there is none.
     pub async fn mark(&self, position: i64) -> Mark {
         let hash: Vec<u8> =
             sqlx::query_scalar("select hash from events where position = $1").bind(position).fetch_one(&self.pool).await.unwrap();

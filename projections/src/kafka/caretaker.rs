@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often places are looked at; and while there are partitions that nobody has ever owned.
 const INTERVAL: Duration = Duration::from_millis(250);
 const NEW_INTERVAL: Duration = Duration::from_millis(25);
-/// How long it pauses after a failure.
+/// Pause after a failure, or once the lease or the places are gone.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks after the partitions of `projection` as long as `holder` has its lease, until `stop`. In front of an event of a newer program it gives the

@@ -116,7 +116,7 @@ fn steps_to(places: &Places, end: Mark, published: &Published) -> Steps {
     behind.map(step).collect()
 }
 
-/// What the log has after `at`, where it is known to go on, up to `most` positions of it.
+/// Reads up to `most` positions of the log after `at`, where it is known to go on; fails where none comes within `HEAD_LIMIT`.
 async fn page(feed: &Feed, at: i64, most: usize) -> Result<Batch, Error> {
     let asked_at = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Whether any of a product can be bought, and its flash sales.
+//! Availability of a product, and its flash sales.
 
 use std::{collections::BTreeMap, sync::Arc};
 

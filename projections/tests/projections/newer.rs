@@ -21,7 +21,7 @@ fn receipts(of: &[(&str, u32)]) -> Log {
     log
 }
 
-/// What a newer program does when it starts: it says what it writes.
+/// Registers an event type of a newer program, as that program does when it starts.
 async fn register_newer(pool: &PgPool) {
     sqlx::query("insert into program_event_schemas values ('StockVanished', 1, '77.0.0')").execute(pool).await.expect("registered");
 }

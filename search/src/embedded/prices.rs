@@ -1,4 +1,4 @@
-//! What is charged for a product at a moment: its list price, or that of the flash sale that runs.
+//! Price charged for a product at a moment: its list price, or that of the flash sale that runs.
 //!
 //! Both are in the index, with the time of each sale. So a sale starts and ends for filters and order at its very moment, and nothing is indexed
 //! anew for that.
@@ -36,7 +36,8 @@ pub fn column(document: &Document) -> impl Iterator<Item = i64> {
 }
 
 impl Asked {
-    /// What `request` asks about. Where it compares prices without a currency, the only one that the products have.
+    /// The moment and currency that `request` asks about. Where it compares prices without a currency, the only one that the products have;
+    /// fails where they have several.
     pub fn of(searcher: &Searcher, fields: &Fields, request: &Request) -> Result<Self, Error> {
         let at = request.at.micros();
         let currency = match request.filters.currency {
@@ -58,13 +59,13 @@ impl Prices {
         Ok(Self { column: segment.fast_fields().i64("prices")?, asked })
     }
 
-    /// What a document costs in the currency that prices are compared in, in millionths; none where it has no price in it.
+    /// Price of a document in the currency that prices are compared in, in millionths; none where it has no price in it.
     pub fn of(&self, doc: DocId) -> Option<i64> {
         let (amount, currency) = self.charged(doc)?;
         (Some(currency) == self.asked.currency).then_some(amount)
     }
 
-    /// What is charged for a document, in millionths, and in which currency.
+    /// Price charged for a document, in millionths, and the number of its currency.
     fn charged(&self, doc: DocId) -> Option<(i64, i64)> {
         let mut values = self.column.values_for_doc(doc);
         let list = (values.next()?, values.next()?);

@@ -29,7 +29,7 @@ use crate::{
 const WINDOW: usize = 200;
 /// The most brands and the most categories among the suggestions.
 const MOST_NAMES: usize = 3;
-/// What says in which currencies prices are, between which bounds list prices, and whether there are sales.
+/// Fields that tell in which currencies prices are, between which bounds list prices, and whether there are sales.
 const PRICES: [&str; 3] = [CURRENCY, AMOUNT, SALE];
 const CURRENCY: &str = "currency";
 const AMOUNT: &str = "amount";
@@ -51,7 +51,7 @@ struct Wanted<'a> {
     index: &'a str,
     tries: &'a [Try],
     strategy: MatchingStrategies,
-    /// What it is put together from, each by its own filter and with what it is sorted by before all else; empty for all of it at once.
+    /// Parts that it is put together from, each with its filter and with what it is sorted by before all else; empty for all of it at once.
     parts: Vec<(String, String)>,
     order: &'static [&'static str],
     filters: Vec<String>,
@@ -199,7 +199,8 @@ impl Meilisearch {
         Ok(())
     }
 
-    /// What is charged at the moment of `request`: in its currency, or where it compares prices without one, in the only one that products have.
+    /// Charge at the moment of `request`: in its currency, or where it compares prices without one, in the only one that products have;
+    /// fails where they have several.
     async fn charge(&self, serving: &Serving, request: &Request) -> Result<Charge, Error> {
         let charge = Charge { at: request.at.micros(), currency: request.filters.currency, is_earlier: serving.is_earlier };
         if charge.currency.is_some() || !request.compares_prices() {

@@ -1,4 +1,4 @@
-//! What is charged at a moment, in Meilisearch's terms.
+//! Prices charged at a moment, in Meilisearch's terms.
 //!
 //! A record has its list price and, in a few numbered places, its flash sales that are not closed: from when until when, and at which price. Which of
 //! these counts at a moment is told by filters, so that a sale starts and ends for whoever asks at its very moment, and nothing is indexed anew.
@@ -66,7 +66,7 @@ fn amount(amount: Decimal) -> Result<Number, serde_json::Error> {
     serde_json::from_str(&amount.normalize().to_string())
 }
 
-/// What is charged where: one of the places of a price, and the filter that says of which records it is the one that counts.
+/// One of the places of a price, and the filter that says of which records it is the one that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Which records.
@@ -80,7 +80,7 @@ pub struct Part {
 pub struct Charge {
     pub at: i64,
     pub currency: Option<Currency>,
-    /// Whether the records are of the shape before this one, which knows list prices only.
+    /// True where the records are of the shape before this one, which knows list prices only.
     pub is_earlier: bool,
 }
 
@@ -114,8 +114,8 @@ impl Charge {
         Some(parts.into_iter().map(within).collect::<Vec<_>>().join(" OR "))
     }
 
-    /// What an order by price is put together from: which records, and what they are sorted by. The server merges them by the values of these fields,
-    /// whichever each of them is. None for any other order.
+    /// Parts that an order by price is put together from: which records, and what they are sorted by. The server merges them by the values
+    /// of these fields, whichever each of them is. Empty for any other order, and without a currency.
     pub fn sorted(self, sort: Sort) -> Vec<(String, String)> {
         let direction = match sort {
             Sort::Price => "asc",

@@ -42,7 +42,7 @@ pub struct Rebuild {
 pub struct Serving {
     pub index: String,
     pub place: Place,
-    /// Whether it is of the shape before this one.
+    /// True where it is of the shape before this one.
     pub is_earlier: bool,
 }
 
@@ -63,7 +63,7 @@ impl Meilisearch {
         Ok(kept.filter(|kept| kept.shape == shape).map(|kept| kept.place))
     }
 
-    /// What searches are answered from: as long as there is none of this shape, that of the shape before.
+    /// The index that searches are answered from: as long as there is none of this shape, that of the shape before; else none.
     pub(super) async fn serving(&self) -> Result<Option<Serving>, Error> {
         if let Some(place) = self.kept_place().await? {
             return Ok(Some(Serving { index: self.index.clone(), place, is_earlier: false }));

@@ -30,7 +30,7 @@ const FILTERED: [&str; 6] = ["amount", "brand", "category", "category_name", "cu
 const SORTED: [&str; 4] = ["created", "price", "rating", "sales"];
 /// What a filter by an attribute looks like.
 const ATTRIBUTES: &str = "attributes.*";
-/// What filters by prices, and by the times of sales, look like.
+/// Patterns of filters by prices, and by the times of sales.
 const PRICES: [&str; 2] = ["price.*", "sales.*"];
 /// Meilisearch's own order of rules, but that an order which was asked for rules alone, and the newest comes first where all else is even.
 const RULES: [&str; 7] = ["sort", "words", "typo", "proximity", "attribute", "exactness", "created:desc"];

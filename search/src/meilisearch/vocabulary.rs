@@ -26,7 +26,7 @@ const PAGE: usize = 1_000;
 const MOST_DOCUMENTS: usize = 200_000;
 /// As many are counted while somebody waits, where nothing was counted before.
 const SAMPLE_DOCUMENTS: usize = PAGE;
-/// How long a page may take in the background.
+/// The longest that a page may take in the background.
 const PAGE_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer than it took to count nothing is counted again.
 const REST: u32 = 200;
@@ -44,7 +44,7 @@ pub struct Counted {
 
 struct Last {
     vocabulary: Arc<Vocabulary>,
-    /// What it was counted in; none for a sample.
+    /// The index and place that it was counted in; none for a sample.
     of: Option<(String, Place)>,
     again_at: Instant,
 }
@@ -68,7 +68,7 @@ struct Listed {
 }
 
 impl Meilisearch {
-    /// How frequent words are in what is served, or were not long ago.
+    /// Frequencies of words in what is served, or was not long ago; in a sample of it where nothing was counted before.
     pub(super) async fn vocabulary(&self, serving: &Serving) -> Result<Arc<Vocabulary>, Error> {
         let known = self.counted.known();
         if let Some(known) = known {

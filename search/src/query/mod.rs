@@ -52,7 +52,7 @@ pub struct Filters {
     pub categories: Vec<String>,
     /// Of one of these makers.
     pub brands: Vec<String>,
-    /// What prices are compared in.
+    /// The currency that prices are compared in.
     pub currency: Option<Currency>,
     /// Not cheaper than this.
     pub price_min: Option<Decimal>,
@@ -198,7 +198,7 @@ impl Request {
         wrong
     }
 
-    /// Whether prices are compared with each other or with a bound: then they must be in one currency.
+    /// Returns true where prices are compared with each other or with a bound: then they must be in one currency.
     #[must_use]
     pub fn compares_prices(&self) -> bool {
         let Filters { price_min, price_max, .. } = &self.filters;

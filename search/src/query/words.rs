@@ -45,7 +45,7 @@ impl Words {
         self.list.is_empty() && !self.is_signs
     }
 
-    /// Whether something was asked for that is no word, as `%` or `*`: it is in no index, so nothing is found.
+    /// Returns true where something was asked for, but no word, as `%` or `*`: it is in no index, so nothing is found.
     #[must_use]
     pub fn is_signs(&self) -> bool {
         self.is_signs

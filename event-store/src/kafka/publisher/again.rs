@@ -22,9 +22,9 @@ const PAGE_EVENTS: i64 = 500;
 const PAGE_BYTES: i64 = 1 << 20;
 /// No more are read while so many are under way, so that what is new never waits behind them for long.
 const UNDER_WAY_EVENTS: usize = 1_000;
-/// How often it is looked whether anything is asked for, and whether it still is.
+/// Interval between looks at whether anything is asked for, and whether it still is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How far it is looked back for the event that stands before one in its partition.
+/// The most positions that are looked back for the event that stands before one in its partition.
 const LOOK_BACK_EVENTS: i64 = 10_000;
 /// Bits of the opaque value of a message that tell of which request it is.
 const REQUEST_BITS: u32 = 15;
@@ -88,7 +88,7 @@ pub async fn require_published(pool: &PgPool, from: i64) -> Result<i64, Refusal>
     if from > published { Err(Refusal::NotPublished { from, published }) } else { Ok(published) }
 }
 
-/// What is sent again, or was last.
+/// Progress of the latest request to send events again, under way or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Grows with each request.
@@ -97,11 +97,11 @@ pub struct Progress {
     pub from: i64,
     /// Everything up to here has been acknowledged once more.
     pub position: i64,
-    /// Whether nothing more is sent again.
+    /// True where the request has ended: nothing more is sent again.
     pub has_ended: bool,
 }
 
-/// How far it has come; none where nobody has ever asked.
+/// Reads the progress of the latest request; none where nobody has ever asked.
 ///
 /// # Errors
 /// The database can't be reached.
@@ -130,7 +130,8 @@ pub(super) struct Page {
     pub events: Vec<StoredEvent>,
 }
 
-/// What is under way of what is sent again. Shared by the task that reads it, the thread that sends it, and the one that hears of acknowledgements.
+/// The part of a request that is under way. Shared by the task that reads it, the thread that sends it, and the one that hears of
+/// acknowledgements.
 #[derive(Default)]
 pub(super) struct Again {
     inner: Mutex<Inner>,
@@ -145,9 +146,9 @@ struct Inner {
     request: Option<i64>,
     /// Everything up to here has been acknowledged.
     acknowledged: i64,
-    /// Whether it has been, of what was sent after that, in order and without gaps.
+    /// One entry for each event sent after that, in order and without gaps: true where it has been acknowledged.
     sent: VecDeque<bool>,
-    /// Where it ends: what comes after this was sent for the first time, and later.
+    /// The last position that is sent again, once it has been sent: what comes after it was sent for the first time, and later.
     end: Option<i64>,
 }
 
@@ -160,7 +161,7 @@ impl Again {
         *self.inner.lock() = Inner::default();
     }
 
-    /// Whether anything is sent again, and how far it has been sent; none where it has been sent to its end.
+    /// The request under way, and the position up to which it has been sent; none where nothing is sent again, or all of it has been sent.
     pub fn sent_up_to(&self) -> Option<(i64, i64)> {
         let inner = self.inner.lock();
         let up_to = inner.acknowledged + inner.sent.len() as i64;
@@ -185,7 +186,7 @@ impl Again {
         self.news.notify_one();
     }
 
-    /// What a message with the event at `position` bears, so that its acknowledgement is known. Never that of a new event.
+    /// The opaque value of a message with the event at `position`, by which its acknowledgement is known. Never that of a new event.
     pub fn opaque(request: i64, position: i64) -> usize {
         let opaque = position << (REQUEST_BITS + 1) | (request & ((1 << REQUEST_BITS) - 1)) << 1 | 1;
         usize::try_from(opaque).unwrap_or(usize::MAX)

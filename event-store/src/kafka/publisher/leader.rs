@@ -62,7 +62,7 @@ pub struct Term<'p> {
     pub reporter: &'p Reporter,
     pub layout: &'p Layout,
     pub fence: i64,
-    /// How often the log had been found to have gone back when it began.
+    /// Number of times the log had been found to have gone back when the term began.
     pub breaks: u64,
 }
 

@@ -51,7 +51,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After so long without a failure the next one is a first one.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
-/// How often the brokers are asked whether they are there.
+/// Pause between probes of the brokers.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long giving the lease back may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);

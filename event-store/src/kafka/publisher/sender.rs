@@ -29,9 +29,9 @@ use crate::{
     mark::Mark,
 };
 
-/// What an event takes beside its texts, about.
+/// Bytes that an event takes beside its payload and metadata, approximately.
 const EVENT_OVERHEAD_BYTES: usize = 512;
-/// How long a full queue is left alone.
+/// Pause before an event is offered again to a full queue.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 /// The most events and bytes of new events that are kept while something is sent again, so that it can end right behind them.
 const TAIL_EVENTS: usize = 2_000;
@@ -85,7 +85,7 @@ pub struct Sender {
     pub timeline: Timeline,
 }
 
-/// What is sent again, as far as the thread that sends must know.
+/// State of what is sent again, as far as the thread that sends must know.
 pub struct SentAgain {
     again: Arc<Again>,
     /// The request that the rest is about.
@@ -119,7 +119,7 @@ impl SentAgain {
         }
     }
 
-    /// Where the event that is sent before `event` stands, which goes to `place`.
+    /// Makes `event` the last one sent again to `place`; returns the position of the one before it.
     fn previous(&mut self, place: usize, event: &StoredEvent) -> i64 {
         std::mem::replace(&mut self.last[place], event.position)
     }
@@ -147,7 +147,7 @@ impl Sender {
     }
 
     /// Puts the events of `page` into the queue once more; and, where it has come that far, the new ones behind them that have been sent meanwhile.
-    /// What is sent for the first time after that follows on them.
+    /// Events that are sent for the first time after that follow on them.
     pub fn send_again(&mut self, page: Page) {
         let Some((request, up_to)) = self.sent_again.again.sent_up_to() else { return };
         if (request, up_to) != (page.request, page.after) {

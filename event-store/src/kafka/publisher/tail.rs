@@ -1,5 +1,5 @@
-//! What stands on Kafka beyond the places of partitions: as a rule what a leader before has sent and not written down. Where the database was
-//! restored, it is of events that the log has lost; nobody else may remember them.
+//! Messages on Kafka beyond the places of partitions: as a rule those that a leader before has sent and not written down. Where the
+//! database was restored, they are of events that the log has lost; nobody else may remember them.
 
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,9 @@ use crate::{
     timeline::{self, Compared},
 };
 
-/// How many messages are compared with the log at a time.
+/// The most messages that are compared with the log at a time.
 const PAGE_MESSAGES: usize = 2_000;
-/// How long the brokers may take to give one.
+/// The longest that the brokers may take to give one; after it they count as unreachable.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const POLL_LIMIT: Duration = Duration::from_millis(100);
 
