@@ -230,7 +230,7 @@ fn a_landed_example_never_changes() {
 
 #[test]
 fn types_are_named_after_their_aggregate_in_the_past_tense() {
-    let aggregates = ["Category", "Product", "Stock", "FlashSale", "Cart", "Order", "Payment", "Review"];
+    let aggregates = ["Category", "Product", "Stock", "FlashSale", "Cart", "Order", "Payment", "Review", "Projection"];
     let of_categories: BTreeMap<_, _> = CATEGORIES.iter().copied().zip(aggregates).collect();
     let mut seen = BTreeSet::new();
     for d in descriptors() {

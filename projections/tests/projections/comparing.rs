@@ -114,7 +114,8 @@ async fn a_read_model_is_compared_as_far_as_it_has_come_while_the_log_grows() {
     assert_eq!(compared(&store, "orders").await, Ok(head + 1));
     run(&database, "update checkpoints set version = 99 where name = 'orders'").await;
     let refused = compare(&store, &projection("orders"), |_, _| ()).await.expect_err("another version").to_string();
-    assert_eq!(refused, "the read model is of version 99 of the projection, this version of merx keeps version 2");
+    let kept = projection("orders").version();
+    assert_eq!(refused, format!("the read model is of version 99 of the projection, this version of merx keeps version {kept}"));
     run(&database, "delete from checkpoints where name = 'orders'").await;
     assert_eq!(compared(&store, "orders").await, Ok(0), "a read model that is not begun");
 }
