@@ -52,7 +52,7 @@ pub fn parse<T: DeserializeOwned + JsonSchema + 'static>(query: &str) -> Result<
     if query.contains("%00") {
         let mut found = Vec::new();
         body::find_nul(&object, &mut String::new(), &mut found);
-        errors.extend(found.into_iter().map(|error| named(shape, error)));
+        errors.extend(found);
     }
     refusal::read(shape, object, errors).map_err(|errors| Problem::invalid(errors.into_iter().map(|error| named(shape, error)).collect()))
 }

@@ -18,7 +18,10 @@ async fn same(client: &Client, path: &str, written: &Answer) {
     assert!([200, 201].contains(&written.status), "{written}");
     let read = client.get_at(path, written.position()).await.expect(200);
     assert_eq!(read.body, written.body, "\nread:    {read}\nwritten: {written}");
-    assert_eq!(read.header("etag"), written.header("etag"));
+    // What shows more than its own stream says so in its tag, behind the version.
+    let version = written.header("etag").expect("a tag").trim_matches('"');
+    let tag = read.header("etag").expect("a tag").trim_matches('"');
+    assert_eq!(tag.split_once('.').map_or(tag, |(version, _)| version), version, "{read}");
 }
 
 async fn without_workers(shop: &mut Shop) -> Launch {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::NamedTempFile;
 
@@ -54,6 +54,19 @@ async fn settled(client: &Client) -> Value {
     client.until("/v1/projections", is_settled).await.body
 }
 
+/// Waits until a write is accepted: the connection that appends learns by the first one that its database is gone, and answers 503.
+async fn until_written(client: &Client) {
+    for _ in 0..100 {
+        let answer = client.post("/v1/carts", json!({"currency": "GBP"})).await;
+        if answer.status != 503 {
+            answer.expect(201);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("nothing is written any more");
+}
+
 async fn found(client: &Client, sku: &str) -> bool {
     let answer = client.get(&format!("/v1/search?q={sku}")).await.expect(200);
     answer.items().iter().any(|item| item["sku"] == *sku)
@@ -84,6 +97,7 @@ async fn a_server_whose_database_was_put_back_goes_on_with_what_is_there() {
     shop.get(&format!("/v1/orders/{late}")).await.expect(404);
     stock_becomes(&shop, &kept, 10, 0).await;
     // Nothing is decided on it, and nothing that comes instead is left out.
+    until_written(&shop).await;
     let next = product(&shop, "4", 7).await;
     confirmed(&shop, &[(&kept, 8), (&next, 7)]).await;
     stock_becomes(&shop, &kept, 2, 0).await;
@@ -148,7 +162,8 @@ async fn lost_events_on_kafka_are_applied_by_nobody() {
             shop.server().start_again().await;
         }
         shop.until("/v1/projections", |projections| projections["timeline"]["since"].as_i64() > Some(0)).await;
-        // As many events as before, and others: they fit by their positions.
+        // As many events as before at least, and others: they fit by their positions.
+        until_written(&shop).await;
         let next = product(&shop, "4", 6).await;
         confirmed(&shop, &[(&kept, 9)]).await;
         let now = settled(&shop).await;

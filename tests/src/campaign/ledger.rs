@@ -46,6 +46,8 @@ pub struct Payment {
     /// The gateway's idempotency key.
     pub key: String,
     pub captured: Option<Decimal>,
+    /// Set where it was captured before it was given up: what is captured later goes back.
+    is_captured_in_time: bool,
     pub refunded: Decimal,
     refunds_under_way: i64,
     is_over: bool,
@@ -102,7 +104,7 @@ impl Ledger {
 
     /// An order is cancelled for a cause: why that may not be, where it was paid.
     fn unkept(&self, id: &str, cause: &Value) -> Option<String> {
-        let is_paid = self.payments.get(id).is_some_and(|payment| payment.captured.is_some());
+        let is_paid = self.payments.get(id).is_some_and(|payment| payment.is_captured_in_time);
         match cause["kind"].as_str()? {
             "payment_expired" | "payment_declined" if is_paid => Some("it was paid".to_owned()),
             "stock_lost" => {
@@ -223,6 +225,7 @@ impl Payment {
         match event_type {
             "PaymentRequested" => data["idempotency_key"].as_str().unwrap_or_default().clone_into(&mut self.key),
             "PaymentCaptured" => {
+                self.is_captured_in_time = !self.is_over;
                 self.is_over = true;
                 let is_again = self.captured.replace(amount(&data["amount"])).is_some();
                 return is_again.then(|| "it was captured before".to_owned());

@@ -166,6 +166,9 @@ fn a_paid_order_that_is_not_kept_is_found() {
     let mut expired = bought()[..6].to_vec();
     expired.push(("order-1", "OrderCancelled", json!({"cause": {"kind": "payment_expired"}})));
     assert!(log(&expired).wrong[0].contains("it was paid"), "{:?}", log(&expired).wrong);
+    let given_up = expired.iter().position(|(_, event_type, _)| *event_type == "PaymentCaptured").expect("a capture");
+    expired.insert(given_up, ("payment-1", "PaymentCancelled", json!({"reason": "deadline_passed"})));
+    assert!(log(&expired).wrong.is_empty(), "it was paid too late: {:?}", log(&expired).wrong);
 }
 
 #[test]

@@ -168,17 +168,18 @@ pub fn unbalanced(charges: Sums, refunds: Sums, ledger: &Ledger) -> Vec<String> 
     wrong
 }
 
-/// Every order that is shown, by its id.
+/// Every order that is shown, by its id. What checkout refused is in a list of its own.
 async fn orders(client: &Client, position: i64) -> BTreeMap<String, Value> {
-    let (mut shown, mut cursor) = (BTreeMap::new(), String::new());
-    loop {
-        let page = client.get_at(&format!("/v1/orders?limit=200{cursor}"), position).await.expect(200);
-        shown.extend(page.items().iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order.clone())));
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return shown,
+    let mut shown = BTreeMap::new();
+    for narrowed in ["", "&status=rejected"] {
+        let mut cursor = Some(String::new());
+        while let Some(after) = cursor {
+            let page = client.get_at(&format!("/v1/orders?limit=200{narrowed}{after}"), position).await.expect(200);
+            shown.extend(page.items().iter().map(|order| (order["id"].as_str().unwrap_or_default().to_owned(), order.clone())));
+            cursor = page["next_cursor"].as_str().map(|next| format!("&cursor={next}"));
         }
     }
+    shown
 }
 
 /// The orders as a GET shows them: settled, each of them, and as the log has it.

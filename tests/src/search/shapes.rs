@@ -59,7 +59,7 @@ async fn a_server_of_this_version_answers_from_what_the_version_before_has_left(
 #[tokio::test]
 async fn nobody_who_searches_waits_for_every_word_to_be_counted() {
     let double = Double::start().await;
-    let documents = (0..12_000).map(|nth| product(&format!("L{nth}"), &format!("Lamp {nth}"))).collect();
+    let documents = (0..2_500).map(|nth| product(&format!("L{nth}"), &format!("Lamp {nth}"))).collect();
     let index = super::failures::filled(&double.url, documents).await;
     double.stop_after_pages(1);
     let request = Request { words: Words::of("lamp"), limit: 10, ..Request::default() };
