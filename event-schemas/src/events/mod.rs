@@ -44,7 +44,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Whether a newer version of the program may have written the event. Whether one has, is in the database: each registers what it writes.
+    /// True where a newer version of the program may have written the event. If one has, the database says so: each registers what it writes.
     #[must_use]
     pub fn may_be_newer(&self) -> bool {
         match self {
