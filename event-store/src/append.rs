@@ -73,6 +73,12 @@ impl Part {
         }
         Ok(Self { stream, expected_version, command, metadata, metadata_json, recorded_at, events: encoded, lineage })
     }
+
+    /// How many bytes its events and their metadata have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.events.iter().map(|encoded| encoded.payload.len() + self.metadata_json.len()).sum()
+    }
 }
 
 /// The answer to a request that bore an idempotency key, to be kept with what it led to.
@@ -116,8 +122,10 @@ impl Unit {
         self.parts.iter().map(|part| part.events.len()).sum()
     }
 
+    /// Bytes of events, their metadata and the answer.
     pub(crate) fn byte_count(&self) -> usize {
-        self.parts.iter().flat_map(|part| part.events.iter().map(|e| e.payload.len() + part.metadata_json.len())).sum()
+        let answer = self.answer.as_ref().map_or(0, |answer| answer.body.len());
+        self.parts.iter().map(Part::bytes).sum::<usize>() + answer
     }
 
     pub(crate) fn sever(&self) {

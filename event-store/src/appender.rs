@@ -6,7 +6,14 @@
 mod statement;
 mod take_apart;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use event_schemas::Recorded;
 use metrics::{counter, histogram};
@@ -16,10 +23,15 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Committed, Error, Unit, append, append::Pending, feed::Hub};
+use crate::{
+    Committed, Error, Unit, append,
+    append::Pending,
+    feed::{Hub, Weighed},
+};
 
-/// The most units that wait; one more is refused at once.
+/// The most units that wait, and the most bytes of them; one more is refused at once.
 const QUEUE_UNITS: usize = 16_384;
+const QUEUE_BYTES: usize = 32 << 20;
 /// The most events of a group; a unit with more is a group of its own.
 const GROUP_EVENTS: usize = 1_024;
 /// The most bytes of a group's payloads and metadata.
@@ -35,6 +47,8 @@ struct Waiting {
     unit: Unit,
     /// Number of times the log had been found to have gone back when the unit was submitted.
     breaks: u64,
+    /// Of what the unit holds.
+    bytes: usize,
     answer: oneshot::Sender<Result<Committed, Error>>,
 }
 
@@ -49,15 +63,26 @@ impl Waiting {
 /// The way to the appender's thread, which ends when the last handle is dropped.
 pub(crate) struct Handle {
     queue: mpsc::Sender<Waiting>,
+    /// Of all units in the queue.
+    queued_bytes: Arc<AtomicUsize>,
     hub: Hub,
 }
 
 impl Handle {
     pub fn submit(&self, unit: Unit) -> Result<Pending, Error> {
         let (answer, pending) = oneshot::channel();
-        self.queue.try_send(Waiting { unit, breaks: self.hub.breaks(), answer }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the appender has stopped".into()),
+        let bytes = unit.byte_count();
+        // A unit that is alone is taken, whatever its size.
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::Overloaded);
+        }
+        self.queue.try_send(Waiting { unit, breaks: self.hub.breaks(), bytes, answer }).map_err(|refused| {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the appender has stopped".into()),
+            }
         })?;
         Ok(Pending(pending))
     }
@@ -74,12 +99,14 @@ pub(crate) fn is_outage(code: Option<&str>) -> bool {
 pub(crate) fn start(pool: &PgPool, hub: Hub) -> Result<Handle, Error> {
     let (queue, waiting) = mpsc::channel(QUEUE_UNITS);
     let (options, own) = (pool.connect_options(), hub.clone());
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let left = queued_bytes.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| Error::Unavailable(e.to_string()))?;
     std::thread::Builder::new()
         .name("merx-appender".into())
-        .spawn(move || runtime.block_on(Appender { options, connection: None, hub, waiting, carried: None }.run()))
+        .spawn(move || runtime.block_on(Appender { options, connection: None, hub, waiting, queued_bytes: left, carried: None }.run()))
         .map_err(|error| Error::Unavailable(error.to_string()))?;
-    Ok(Handle { queue, hub: own })
+    Ok(Handle { queue, queued_bytes, hub: own })
 }
 
 struct Appender {
@@ -87,6 +114,7 @@ struct Appender {
     connection: Option<PgConnection>,
     hub: Hub,
     waiting: mpsc::Receiver<Waiting>,
+    queued_bytes: Arc<AtomicUsize>,
     /// A unit that did not fit into the last group.
     carried: Option<Waiting>,
 }
@@ -107,14 +135,18 @@ impl Appender {
     async fn gather(&mut self) -> Option<Vec<Waiting>> {
         let first = match self.carried.take() {
             Some(carried) => carried,
-            None => self.waiting.recv().await?,
+            None => {
+                let next = self.waiting.recv().await?;
+                self.taken(next)
+            }
         };
         tokio::task::yield_now().await;
-        let (mut events, mut bytes) = (first.unit.event_count(), first.unit.byte_count());
+        let (mut events, mut bytes) = (first.unit.event_count(), first.bytes);
         let mut group = vec![first];
         while let Ok(next) = self.waiting.try_recv() {
+            let next = self.taken(next);
             events += next.unit.event_count();
-            bytes += next.unit.byte_count();
+            bytes += next.bytes;
             if events > GROUP_EVENTS || bytes > GROUP_BYTES || group.len() >= GROUP_EVENTS {
                 self.carried = Some(next);
                 break;
@@ -122,6 +154,12 @@ impl Appender {
             group.push(next);
         }
         Some(group)
+    }
+
+    /// `waiting`, which is out of the queue.
+    fn taken(&self, waiting: Waiting) -> Waiting {
+        self.queued_bytes.fetch_sub(waiting.bytes, Ordering::Relaxed);
+        waiting
     }
 
     /// Commits `group`, or tells each unit of it why not. While the database is away it is tried again until `deadline`.
@@ -229,6 +267,7 @@ impl Appender {
             for part in unit.parts {
                 for (index, encoded) in part.events.into_iter().enumerate() {
                     position += 1;
+                    let bytes = encoded.payload.len() + part.metadata_json.len();
                     let event = Recorded {
                         position,
                         stream: part.stream.clone(),
@@ -238,7 +277,7 @@ impl Appender {
                         recorded_at: part.recorded_at,
                         event: encoded.event,
                     };
-                    recorded.push((Arc::new(event), encoded.hash));
+                    recorded.push(Weighed { event: Arc::new(event), hash: encoded.hash, bytes });
                     part.lineage.advance(part.expected_version + 1 + index as i64, position);
                 }
             }

@@ -6,7 +6,14 @@
 mod hub;
 mod signal;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use event_schemas::{Recorded, events::DecodeError};
 use parking_lot::Mutex;
@@ -16,6 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
+    bounded::{self, Rest, Taken},
     decode::Row,
     kafka::topics,
     mark::{Hash, Mark, Past},
@@ -23,8 +31,13 @@ use crate::{
     timeline::Timelines,
 };
 
-/// The most events kept in memory for consumers at the head.
+/// The most events kept in memory for consumers at the head, and the most bytes of their data.
 const KEPT_EVENTS: usize = 8_192;
+const KEPT_BYTES: usize = 8 << 20;
+/// A batch ends with the event that makes it so many bytes of data.
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
+/// The fewest positions that are asked for at once, however large their events may be.
+const LEAST_POSITIONS: usize = 4;
 /// Connections that consumers read with, apart from those of the store: whoever writes never waits for a consumer that is far behind, and a
 /// consumer that reads while it holds its checkpoint never for those who wait for that.
 const CONNECTIONS: u32 = 6;
@@ -59,40 +72,60 @@ struct HubInner {
     looking: tokio::sync::Mutex<()>,
 }
 
-/// The events after `after`, without gaps, each with its hash.
+/// The events after `after`, without gaps.
 struct Recent {
     after: i64,
-    events: VecDeque<(Arc<Recorded>, Hash)>,
+    events: VecDeque<Weighed>,
+    /// Of the data of all of them.
+    bytes: usize,
+}
+
+/// An event with its hash, and the bytes of its data.
+#[derive(Debug, Clone)]
+pub(crate) struct Weighed {
+    pub event: Arc<Recorded>,
+    pub hash: Hash,
+    pub bytes: usize,
 }
 
 impl Recent {
     /// Nothing, from the end of the log at `after` on.
     fn at(after: i64) -> Self {
-        Self { after, events: VecDeque::new() }
+        Self { after, events: VecDeque::new(), bytes: 0 }
     }
 
     fn end(&self) -> i64 {
         self.after + self.events.len() as i64
     }
 
-    fn push(&mut self, base: i64, events: Vec<(Arc<Recorded>, Hash)>) {
+    fn push(&mut self, base: i64, events: Vec<Weighed>) {
         if base != self.end() {
             // Another process wrote in between: whoever needs that reads it from Postgres.
-            self.events.clear();
-            self.after = base;
+            *self = Self::at(base);
         }
+        self.bytes += events.iter().map(|weighed| weighed.bytes).sum::<usize>();
         self.events.extend(events);
-        let surplus = self.events.len().saturating_sub(KEPT_EVENTS);
-        self.events.drain(..surplus);
-        self.after += surplus as i64;
+        while (self.events.len() > KEPT_EVENTS || self.bytes > KEPT_BYTES)
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.bytes -= oldest.bytes;
+            self.after += 1;
+        }
     }
 
-    fn read(&self, after: i64, most: usize) -> Option<Vec<(Arc<Recorded>, Hash)>> {
+    /// What comes after `after`, up to `most` events and [`BATCH_BYTES`], and one at least; none where it is not here.
+    fn read(&self, after: i64, most: usize) -> Option<Vec<Weighed>> {
         if after < self.after || after >= self.end() {
             return None;
         }
         let skip = usize::try_from(after - self.after).ok()?;
-        Some(self.events.iter().skip(skip).take(most).cloned().collect())
+        let mut bytes = 0;
+        let has_room = |weighed: &&Weighed| {
+            let has_room = bytes < BATCH_BYTES;
+            bytes += weighed.bytes;
+            has_room
+        };
+        Some(self.events.iter().skip(skip).take(most).take_while(has_room).cloned().collect())
     }
 }
 
@@ -155,12 +188,14 @@ pub struct Feed {
     head: watch::Receiver<i64>,
     /// As they were when it began.
     breaks: u64,
+    /// Number of positions that are asked for at once: as many as had a batch's bytes the last time that there were so many.
+    window: Arc<AtomicUsize>,
 }
 
 impl Feed {
     pub(crate) fn new(hub: Hub, categories: &'static [&'static str]) -> Self {
         let (head, breaks) = (hub.inner.head.subscribe(), hub.breaks());
-        Self { hub, categories, head, breaks }
+        Self { hub, categories, head, breaks, window: Arc::new(AtomicUsize::new(usize::MAX)) }
     }
 
     /// The position of the newest event that is known of.
@@ -185,8 +220,8 @@ impl Feed {
         self.read(after, most).await
     }
 
-    /// Reads what comes after position `after`, up to `most` positions of it; an empty batch at the head. It ends before an event that a
-    /// newer program has written.
+    /// Reads what comes after position `after`, up to `most` positions of it, and less where that has much data; an empty batch at the head. It
+    /// ends before an event that a newer program has written.
     ///
     /// # Errors
     /// The database can't be reached; [`Error::WentBack`] for ever where the log has gone back since this feed began; [`Error::Newer`], where the next
@@ -198,9 +233,9 @@ impl Feed {
             return Err(Error::WentBack(self.hub.timeline().since));
         }
         if let Some(recent) = recent {
-            let end = recent.last().map_or(Mark::START, |(last, hash)| Mark { position: last.position, hash: *hash });
+            let end = recent.last().map_or(Mark::START, |last| Mark { position: last.event.position, hash: last.hash });
             let mut batch = Batch::empty(end);
-            batch.events = recent.into_iter().map(|(event, _)| event).filter(|event| self.wants(event.stream.category())).collect();
+            batch.events = recent.into_iter().map(|weighed| weighed.event).filter(|event| self.wants(event.stream.category())).collect();
             return Ok(batch);
         }
         let (batch, newer) = newer::split(&self.hub.inner.pool, self.read_stored(after, most).await?).await?;
@@ -217,16 +252,18 @@ impl Feed {
     async fn read_stored(&self, after: i64, most: usize) -> Result<Batch, Error> {
         // Positions are gap-free and in commit order: whatever is at or below the head is visible, all of it.
         let head = self.head();
-        let up_to = head.min(after.saturating_add(most as i64));
+        let window = self.window.load(Ordering::Relaxed);
+        let up_to = head.min(after.saturating_add(i64::try_from(most.min(window)).unwrap_or(i64::MAX)));
         if up_to <= after {
             let hash = sqlx::query_scalar!(r#"select hash_at($1) as "hash!""#, after).fetch_one(&self.hub.inner.pool).await?;
             return Ok(Batch::empty(Mark::new(after, &hash)));
         }
         let categories: Vec<String> = self.categories.iter().map(ToString::to_string).collect();
+        let mut connection = self.hub.inner.pool.acquire().await?;
         let rows = sqlx::query!(
             r#"
             select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
-                   metadata::text as "metadata!", recorded_at, case when position = $2 then hash end as hash
+                   metadata::text as "metadata!", recorded_at, hash
             from events
             where position > $1 and position <= $2 and (split_part(stream_id, '-', 1) = any($3) or position = $2)
             order by position
@@ -235,19 +272,25 @@ impl Feed {
             up_to,
             &categories,
         )
-        .fetch_all(&self.hub.inner.pool)
-        .await?;
-        let Some(hash) = rows.last().and_then(|last| last.hash.as_deref()) else {
+        .fetch(&mut *connection);
+        let Taken { rows, is_cut, rest } = bounded::take(rows, |row| row.payload.len() + row.metadata.len(), BATCH_BYTES).await?;
+        if rest == Rest::TooMuch {
+            connection.close_on_drop();
+        }
+        // Before they are decoded, which takes longer than reading them.
+        drop(connection);
+        let end = rows.last().map(|last| Mark::new(last.position, &last.hash)).filter(|end| is_cut || end.position == up_to);
+        let Some(end) = end else {
             self.hub.poll().await?;
             return Err(Error::Unavailable(format!("position {up_to} is not in the log: see `merx verify`")));
         };
-        let mut batch = Batch::empty(Mark::new(up_to, hash));
-        batch.events.reserve(rows.len());
+        let (mut batch, mut bytes) = (Batch::empty(end), 0);
         for row in rows {
             // The last one came for its hash.
             if !self.wants(topics::category_of_stream(&row.stream_id)) {
                 continue;
             }
+            bytes += row.payload.len() + row.metadata.len();
             let row = Row {
                 position: row.position,
                 stream_id: row.stream_id,
@@ -264,7 +307,63 @@ impl Feed {
                 Err(undecodable) => batch.undecodable.push(undecodable),
             }
         }
+        self.fit_window(usize::try_from(batch.up_to - after).unwrap_or(LEAST_POSITIONS), is_cut, bytes);
         self.hub.observe(batch.end());
         Ok(batch)
+    }
+
+    /// Fits the number of positions that are asked for next to the `bytes` that so many `positions` had.
+    fn fit_window(&self, positions: usize, is_cut: bool, bytes: usize) {
+        if is_cut {
+            self.window.store(positions.max(LEAST_POSITIONS), Ordering::Relaxed);
+        } else if bytes < BATCH_BYTES / 2 {
+            let window = self.window.load(Ordering::Relaxed);
+            self.window.store(window.saturating_mul(2), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_schemas::{Event, Metadata, StreamId, events::stock::StockReceived, ids::CommandId};
+
+    use super::*;
+
+    fn weighed(position: i64, bytes: usize) -> Weighed {
+        let event = Event::Stock(StockReceived { quantity: 1, reference: "R".into() }.into());
+        let metadata =
+            Metadata { command_id: CommandId(Uuid::nil()), correlation_id: Uuid::nil(), causation_id: None, actor: "test".into() };
+        let recorded_at = event_schemas::Timestamp::from_micros(0);
+        let stream = StreamId::stock(&"A".parse().unwrap());
+        let event = Recorded { position, stream, version: position, event_id: Uuid::nil(), metadata, recorded_at, event };
+        Weighed { event: Arc::new(event), hash: [0; 32], bytes }
+    }
+
+    fn positions(read: Option<Vec<Weighed>>) -> Option<Vec<i64>> {
+        read.map(|read| read.iter().map(|weighed| weighed.event.position).collect())
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_in_bytes() {
+        let mut recent = Recent::at(0);
+        let most = KEPT_EVENTS as i64;
+        recent.push(0, (1..=most + 5).map(|position| weighed(position, 1)).collect());
+        assert_eq!((recent.events.len(), recent.after, recent.bytes), (KEPT_EVENTS, 5, KEPT_EVENTS));
+        recent.push(most + 5, (most + 6..=most + 8).map(|position| weighed(position, KEPT_BYTES / 2)).collect());
+        assert_eq!((recent.events.len(), recent.after, recent.bytes), (2, most + 6, KEPT_BYTES), "two of them are all that may be kept");
+        recent.push(most + 100, vec![weighed(most + 101, 7)]);
+        assert_eq!((recent.events.len(), recent.after, recent.bytes), (1, most + 100, 7), "others wrote in between");
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_event_that_makes_it_full() {
+        let mut recent = Recent::at(0);
+        recent.push(0, (1..=6).map(|position| weighed(position, BATCH_BYTES / 2)).collect());
+        assert_eq!(positions(recent.read(0, 9)), Some(vec![1, 2]));
+        assert_eq!(positions(recent.read(2, 1)), Some(vec![3]));
+        recent.push(6, vec![weighed(7, 2 * BATCH_BYTES), weighed(8, 1)]);
+        assert_eq!(positions(recent.read(6, 9)), Some(vec![7]), "one at least");
+        assert_eq!(positions(recent.read(7, 9)), Some(vec![8]));
+        assert_eq!(positions(recent.read(8, 9)), None);
     }
 }

@@ -7,6 +7,7 @@
 //! - [`feed`]: the log as an ordered source for consumers
 //! - [`kafka`]: the log on Kafka: topics, messages, and the publisher
 //! - [`read`]: streams and the log as they are stored, for auditors
+//! - [`bounded`]: answers of Postgres that have more than is to be taken
 //! - [`checkpoint`]: how far a consumer has come
 //! - [`progress`]: how far all consumers have come, and whether they keep up
 //! - [`parked`]: the streams that it had to leave behind
@@ -21,6 +22,7 @@
 
 pub mod append;
 mod appender;
+pub mod bounded;
 pub mod checkpoint;
 mod decode;
 pub mod digests;
@@ -213,7 +215,8 @@ impl EventStore {
         self.submit(unit)?.outcome().await
     }
 
-    /// The events that `stream` has after `version`, oldest first, as committed now. Calls of the same moment share a query.
+    /// The events that `stream` has after `version`, oldest first, as committed now: all of them, however large. Calls of the same moment share
+    /// a query. Whoever may meet much data goes through it by [`Self::load`].
     ///
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.
@@ -227,12 +230,21 @@ impl EventStore {
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.
     pub async fn tails(&self, of: Vec<(StreamId, i64)>) -> Result<Vec<Vec<Recorded>>, Error> {
-        let wanted = of.into_iter().map(|(stream, version)| Wanted { stream, version, state_version: None }).collect();
-        Ok(self.load(wanted).await?.into_iter().map(|tail| tail.events).collect())
+        let wanted = |(stream, version): &(StreamId, i64)| Wanted { stream: stream.clone(), version: *version, state_version: None };
+        let mut read = self.load(of.iter().map(wanted).collect()).await?;
+        for ((stream, version), tail) in of.into_iter().zip(&mut read) {
+            while tail.is_partial {
+                let known = tail.events.last().map_or(version, |last| last.version);
+                let more = self.load(vec![wanted(&(stream.clone(), known))]).await?.pop().unwrap_or_default();
+                tail.events.extend(more.events);
+                tail.is_partial = more.is_partial;
+            }
+        }
+        Ok(read.into_iter().map(|tail| tail.events).collect())
     }
 
-    /// What streams have got, from a snapshot on where one is wanted and there is one: the answers in the order of the questions. Calls of
-    /// the same moment share a query, with [`Self::tail`] too.
+    /// What streams have got, from a snapshot on where one is wanted and there is one: the answers in the order of the questions. Where that has much
+    /// data, tails are partial. Calls of the same moment share a query, with [`Self::tail`] too.
     ///
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.

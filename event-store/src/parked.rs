@@ -331,7 +331,7 @@ pub async fn mend<E: From<Error>>(
     let mut from = was.version + i64::from(how == Mending::Skip);
     let mut mended = Mended::default();
     while mended.parked_again.is_none() {
-        let mut page = read::stream_page(&mut *connection, stream, from, i64::MAX, PAGE_EVENTS).await?;
+        let mut page = read::page_of_stream(connection, stream, from, i64::MAX, PAGE_EVENTS).await?.0;
         page.retain(|event| event.position <= checkpoint.position);
         let Some(last) = page.last().map(|event| event.version) else { break };
         let (events, undecodable) = decoded(page);

@@ -1,10 +1,27 @@
 //! Streams and the log as they are stored, for auditors and for whoever is far behind.
 
 use event_schemas::{Recorded, StreamId, Timestamp, ids::CommandId};
-use sqlx::{PgExecutor, PgPool};
+use futures::{
+    Stream, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{Error, EventStore, append, decode::Row, feed::Undecodable};
+use crate::{
+    Error, EventStore, append,
+    bounded::{self, Rest},
+    decode::Row,
+    feed::Undecodable,
+};
+
+/// The bytes of data with which a page ends, whatever its limit: the event that makes it so many is its last.
+pub const PAGE_BYTES: usize = 2 << 20;
+/// The events that are asked for first, and by how much more at a time where they turn out to be small. So Postgres seldom sends what has no room.
+const FIRST_EVENTS: usize = 8;
+const STEP_FACTOR: usize = 8;
+/// The most events of a page, where all of a stream are read.
+const PAGE_EVENTS: i64 = 1_000;
 
 /// An event as the log holds it: payload and metadata are the JSON texts that were hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,13 +93,32 @@ pub fn payload_bytes(event: &StoredEvent) -> usize {
     event.payload.len() + event.metadata.len()
 }
 
+/// Returns true where `page`, of which at most `limit` events were wanted, may not be all that there is.
+#[must_use]
+pub fn is_full(page: &[StoredEvent], limit: i64) -> bool {
+    page.len() as i64 >= limit || page.iter().map(payload_bytes).sum::<usize>() >= PAGE_BYTES
+}
+
 impl EventStore {
-    /// The events of `stream` with versions `from` to `to` (both inclusive), at most `limit`.
+    /// The events of `stream` with versions `from` to `to` (both inclusive): at most `limit`, and fewer where they have [`PAGE_BYTES`] of data.
     ///
     /// # Errors
     /// The database can't be reached.
     pub async fn read_stream(&self, stream: &StreamId, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
         stream_page(&self.reads, stream.as_str(), from, to, limit).await
+    }
+
+    /// The events of `stream` up to the version `to`, of which no more than a page is in memory at a time.
+    ///
+    /// # Errors
+    /// The database can't be reached.
+    pub fn stream_up_to(&self, stream: &StreamId, to: i64) -> impl Stream<Item = Result<StoredEvent, Error>> + Send {
+        let pages = stream::try_unfold(1, move |from| async move {
+            let page = if from > to { Vec::new() } else { self.read_stream(stream, from, to, PAGE_EVENTS).await? };
+            let next = page.last().map(|last| last.version + 1);
+            Ok::<_, Error>(next.map(|next| (stream::iter(page.into_iter().map(Ok)), next)))
+        });
+        pages.try_flatten()
     }
 
     /// The newest version of `stream`; 0 where it does not exist.
@@ -111,7 +147,7 @@ impl EventStore {
         Ok(version.unwrap_or(0))
     }
 
-    /// The events after position `after` that `filter` wants, at most `limit`.
+    /// The events after position `after` that `filter` wants: at most `limit`, and fewer where they have [`PAGE_BYTES`] of data.
     ///
     /// # Errors
     /// The database can't be reached.
@@ -179,15 +215,18 @@ impl From<StoredRow> for StoredEvent {
     }
 }
 
-/// The events after position `after` up to `up_to` that `filter` wants, at most `limit`.
+/// The events after position `after` up to `up_to` that `filter` wants: at most `limit`, and fewer where they have [`PAGE_BYTES`] of data.
 ///
 /// # Errors
 /// The database can't be reached.
 pub async fn log_page(pool: &PgPool, after: i64, up_to: i64, filter: &Filter, limit: i64) -> Result<Vec<StoredEvent>, Error> {
     let prefix = filter.category.as_ref().map(|category| format!("{category}-"));
-    let rows = sqlx::query_as!(
-        StoredRow,
-        r#"
+    let mut connection = pool.acquire().await?;
+    let mut page = Page::new(limit);
+    while let Some(step) = page.step() {
+        let rows = sqlx::query_as!(
+            StoredRow,
+            r#"
             select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
                    metadata::text as "metadata!", recorded_at, hash
             from events
@@ -197,25 +236,46 @@ pub async fn log_page(pool: &PgPool, after: i64, up_to: i64, filter: &Filter, li
             order by position
             limit $5
             "#,
-        after,
-        up_to,
-        prefix.as_deref(),
-        &filter.types,
-        limit,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(StoredEvent::from).collect())
+            page.events.last().map_or(after, |last| last.position),
+            up_to,
+            prefix.as_deref(),
+            &filter.types,
+            step,
+        )
+        .fetch(&mut *connection);
+        if page.take(rows, step).await? == Rest::TooMuch {
+            connection.close_on_drop();
+        }
+    }
+    Ok(page.events)
 }
 
-/// The events of `stream` with versions `from` to `to` (both inclusive), at most `limit`.
+/// The events of `stream` with versions `from` to `to` (both inclusive): at most `limit`, and fewer where they have [`PAGE_BYTES`] of data.
 ///
 /// # Errors
 /// The database can't be reached.
-pub async fn stream_page(executor: impl PgExecutor<'_>, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
-    let rows = sqlx::query_as!(
-        StoredRow,
-        r#"
+pub async fn stream_page(pool: &PgPool, stream: &str, from: i64, to: i64, limit: i64) -> Result<Vec<StoredEvent>, Error> {
+    let mut connection = pool.acquire().await?;
+    let (page, rest) = page_of_stream(&mut connection, stream, from, to, limit).await?;
+    if rest == Rest::TooMuch {
+        connection.close_on_drop();
+    }
+    Ok(page)
+}
+
+/// [`stream_page`] over a connection, and whether that has still to receive what had no room.
+pub(crate) async fn page_of_stream(
+    connection: &mut PgConnection,
+    stream: &str,
+    from: i64,
+    to: i64,
+    limit: i64,
+) -> Result<(Vec<StoredEvent>, Rest), Error> {
+    let (mut page, mut rest) = (Page::new(limit), Rest::Nothing);
+    while let Some(step) = page.step() {
+        let rows = sqlx::query_as!(
+            StoredRow,
+            r#"
         select position, stream_id, version, event_id, type as event_type, schema_version, payload::text as "payload!",
                metadata::text as "metadata!", recorded_at, hash
         from events
@@ -223,14 +283,56 @@ pub async fn stream_page(executor: impl PgExecutor<'_>, stream: &str, from: i64,
         order by version
         limit $4
         "#,
-        stream,
-        from,
-        to,
-        limit,
-    )
-    .fetch_all(executor)
-    .await?;
-    Ok(rows.into_iter().map(StoredEvent::from).collect())
+            stream,
+            page.events.last().map_or(from, |last| last.version + 1),
+            to,
+            step,
+        )
+        .fetch(&mut *connection);
+        rest = page.take(rows, step).await?;
+    }
+    Ok((page.events, rest))
+}
+
+/// A page that is gathered in steps.
+struct Page {
+    events: Vec<StoredEvent>,
+    bytes: usize,
+    limit: usize,
+    has_ended: bool,
+}
+
+impl Page {
+    fn new(limit: i64) -> Self {
+        Self { events: Vec::new(), bytes: 0, limit: usize::try_from(limit).unwrap_or(0), has_ended: false }
+    }
+
+    /// The number of events to ask for next: as many as have room if they are like those before. None where the page is full, or there are no more.
+    fn step(&self) -> Option<i64> {
+        let taken = self.events.len();
+        let left = self.limit.saturating_sub(taken);
+        if self.has_ended || left == 0 {
+            return None;
+        }
+        let room = PAGE_BYTES.saturating_sub(self.bytes).saturating_mul(taken.max(1)) / self.bytes.max(1);
+        let step = if taken == 0 { FIRST_EVENTS } else { room.clamp(1, taken.saturating_mul(STEP_FACTOR)) };
+        i64::try_from(step.min(left)).ok()
+    }
+
+    /// Takes the answer to a `step` as far as there is room.
+    async fn take(&mut self, mut rows: BoxStream<'_, Result<StoredRow, sqlx::Error>>, step: i64) -> Result<Rest, sqlx::Error> {
+        let before = self.events.len();
+        while let Some(row) = rows.try_next().await? {
+            self.bytes += row.payload.len() + row.metadata.len();
+            self.events.push(row.into());
+            if self.bytes >= PAGE_BYTES {
+                self.has_ended = true;
+                return bounded::leave(rows, |row| row.payload.len()).await;
+            }
+        }
+        self.has_ended = ((self.events.len() - before) as i64) < step;
+        Ok(Rest::Nothing)
+    }
 }
 
 /// The events after position `after` up to `up_to`, as many of them as have `most_bytes` of data, and one at least.
@@ -256,4 +358,47 @@ pub(crate) async fn page(pool: &PgPool, after: i64, up_to: i64, most_bytes: i64)
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(StoredEvent::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(bytes: usize) -> StoredRow {
+        StoredRow {
+            position: 1,
+            stream_id: "cart-1".into(),
+            version: 1,
+            event_id: Uuid::nil(),
+            event_type: "CartOpened".into(),
+            schema_version: 1,
+            payload: "x".repeat(bytes),
+            metadata: String::new(),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            hash: Vec::new(),
+        }
+    }
+
+    /// The steps in which a page of at most `limit` is read where each event has `bytes`; how many it takes.
+    async fn steps(limit: i64, bytes: usize) -> (Vec<i64>, usize) {
+        let (mut page, mut steps) = (Page::new(limit), Vec::new());
+        while let Some(step) = page.step() {
+            steps.push(step);
+            let rows = stream::iter((0..step).map(|_| Ok(event(bytes))));
+            page.take(Box::pin(rows), step).await.unwrap();
+        }
+        (steps, page.events.len())
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_with_the_event_that_fills_it_and_no_more_is_asked_for_than_has_room() {
+        assert_eq!(steps(200, 10).await, (vec![8, 64, 128], 200));
+        assert_eq!(steps(5, 10).await, (vec![5], 5));
+        assert_eq!(steps(200, PAGE_BYTES).await, (vec![8], 1), "one at least");
+        assert_eq!(steps(200, PAGE_BYTES / 2).await, (vec![8], 2));
+        assert_eq!(steps(200, PAGE_BYTES / 16).await, (vec![8, 8], 16));
+        assert_eq!(steps(i64::MAX, PAGE_BYTES / 1_000).await.1, 1_001);
+        let full: Vec<StoredEvent> = (0..2).map(|_| event(PAGE_BYTES / 2).into()).collect();
+        assert!(is_full(&full, 200) && is_full(&full[..1], 1) && !is_full(&full[..1], 200));
+    }
 }

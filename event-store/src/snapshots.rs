@@ -4,18 +4,20 @@
 //! seal is whole; otherwise it is as if there were none. They are taken in the background, one at a time, and dropped where too many wait:
 //! no append and no answer ever waits for one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use event_schemas::{StreamId, Timestamp};
 use metrics::counter;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{Error, EventStore};
 
 /// The most snapshots that wait to be taken; one more is dropped.
 const QUEUE_SNAPSHOTS: usize = 64;
+/// The most bytes of those among them that are written down already.
+const QUEUE_BYTES: usize = 16 << 20;
 /// A snapshot that spares the reading of so few events is not looked for.
 pub(crate) const WORTH_EVENTS: i64 = 64;
 /// The largest state that is kept, in bytes of JSON: reading a larger one would cost more than it saves.
@@ -82,6 +84,8 @@ struct Wish {
 /// The way to the task that takes snapshots, which ends when the last handle is dropped.
 pub(crate) struct Handle {
     queue: mpsc::Sender<Wish>,
+    /// Its bytes.
+    room: Arc<Semaphore>,
 }
 
 /// Starts the task that takes snapshots.
@@ -103,7 +107,7 @@ pub(crate) fn start(pool: PgPool) -> Handle {
             }
         }
     });
-    Handle { queue }
+    Handle { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }
 }
 
 impl EventStore {
@@ -167,7 +171,14 @@ impl EventStore {
     /// Has a state that `stream` had on its way kept in the background, so that old states of a long stream are cheap to show. It is dropped
     /// where too many wait, and where the database refuses: a reader may have no right to write.
     pub fn offer_past_snapshot(&self, snapshot: NewSnapshot) -> bool {
-        self.inner.snapshots.queue.try_send(Wish { past: true, take: Box::new(|| Some(snapshot)) }).is_ok()
+        let Handle { queue, room } = &self.inner.snapshots;
+        let bytes = u32::try_from(snapshot.state.len()).unwrap_or(u32::MAX);
+        let Ok(room) = room.clone().try_acquire_many_owned(bytes) else { return false };
+        let take = move || {
+            drop(room);
+            Some(snapshot)
+        };
+        queue.try_send(Wish { past: true, take: Box::new(take) }).is_ok()
     }
 }
 

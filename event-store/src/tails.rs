@@ -3,19 +3,22 @@
 //! Loading an aggregate, checking that a cached one is current before a refusal is believed, looking up a price: all of these ask for
 //! the tail of a stream. While one query is under way the next questions gather, as they do for appends.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, Utc};
 use event_schemas::{Recorded, StreamId};
+use futures::TryStreamExt as _;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
     Error, Snapshot,
+    bounded::{self, Rest},
     decode::Row,
     feed::Hub,
     mark::Mark,
+    read::payload_bytes,
     snapshots::{WORTH_EVENTS, seal, tell_damaged},
 };
 
@@ -25,8 +28,12 @@ const QUEUE_QUESTIONS: usize = 16_384;
 const QUERY_STREAMS: usize = 1_024;
 /// The most events of one stream in the shared query; a longer tail is read on by itself.
 const SHARED_EVENTS: i64 = 64;
+/// The bytes of data after which the shared query ends: what it has not come to then is asked for by another one.
+const SHARED_BYTES: usize = 4 << 20;
 /// The most events of one stream in one query of its own.
 const PAGE_EVENTS: i64 = 5_000;
+/// The bytes of data after which the answer to a question ends: its tails are partial then.
+const ANSWER_BYTES: usize = 8 << 20;
 /// How long a query may take.
 const QUERY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -48,6 +55,9 @@ pub struct Tail {
     pub snapshot: Option<Snapshot>,
     /// What came after the snapshot, or after the version that was known; oldest first.
     pub events: Vec<Recorded>,
+    /// True where there is more, which was left out for the bytes that it has: of the stream, or of all that was asked for at once. Then there
+    /// may be neither a snapshot nor an event here although there are some. The only tail that is asked for has one at least.
+    pub is_partial: bool,
 }
 
 type Answer = Result<Vec<Tail>, Error>;
@@ -95,39 +105,65 @@ pub(crate) fn start(pool: PgPool, hub: Hub) -> Handle {
     Handle { queue }
 }
 
-/// What the shared query gave for one question, and whether there is more to be read.
+/// What the shared query gave of one stream.
 #[derive(Default)]
 struct Shared {
+    /// Partial where there may be more to be read.
     tail: Tail,
-    is_partial: bool,
+    /// Of its data.
+    bytes: usize,
+}
+
+impl Shared {
+    /// What was not come to.
+    fn left_out() -> Self {
+        Self { tail: Tail { is_partial: true, ..Tail::default() }, bytes: 0 }
+    }
 }
 
 async fn answer(pool: &PgPool, hub: &Hub, questions: Vec<Question>) {
-    let asked: Vec<&Wanted> = questions.iter().flat_map(|q| &q.of).collect();
-    let read = match tokio::time::timeout(QUERY_LIMIT, read_shared(pool, hub, &asked)).await {
-        Ok(read) => read,
-        Err(_) => Err(Error::Unavailable("no answer within 10 seconds".into())),
-    };
-    match read {
-        Err(error) => {
-            for question in questions {
-                let _ = question.answer.send(Err(error.clone()));
+    let mut questions = VecDeque::from(questions);
+    // Of the first questions, which are answered as soon as all of it is there.
+    let mut read: Vec<Result<Shared, Error>> = Vec::new();
+    while !questions.is_empty() {
+        let asked: Vec<&Wanted> = questions.iter().flat_map(|question| &question.of).skip(read.len()).collect();
+        let more = tokio::time::timeout(QUERY_LIMIT, read_shared(pool, hub, &asked)).await;
+        match more.unwrap_or_else(|_| Err(Error::Unavailable("no answer within 10 seconds".into()))) {
+            Ok(more) => read.extend(more),
+            Err(error) => {
+                for question in questions {
+                    let _ = question.answer.send(Err(error.clone()));
+                }
+                return;
             }
         }
-        Ok(tails) => {
-            let mut tails = tails.into_iter();
-            for Question { of, answer } in questions {
-                let own: Result<Vec<Shared>, Error> = tails.by_ref().take(of.len()).collect();
-                match own {
-                    Ok(own) if own.iter().any(|shared| shared.is_partial) => {
-                        let (pool, hub) = (pool.clone(), hub.clone());
-                        tokio::spawn(async move { answer.send(read_on(&pool, &hub, &of, own).await) });
-                    }
-                    own => {
-                        let _ = answer.send(own.map(|own| own.into_iter().map(|shared| shared.tail).collect()));
-                    }
-                }
-            }
+        while let Some(question) = questions.pop_front_if(|question| leave_out(&mut read, question.of.len())) {
+            let rest = read.split_off(question.of.len());
+            let own = std::mem::replace(&mut read, rest).into_iter().collect::<Result<Vec<_>, _>>();
+            hand_over(pool, hub, question, own);
+        }
+    }
+}
+
+/// Whether `read` has all of a question for `many` streams: where what it has of them is so much that there is no room for more, the rest is
+/// left out.
+fn leave_out(read: &mut Vec<Result<Shared, Error>>, many: usize) -> bool {
+    let bytes: usize = read.iter().take(many).flatten().map(|shared| shared.bytes).sum();
+    if read.len() < many && bytes >= ANSWER_BYTES {
+        read.resize_with(many, || Ok(Shared::left_out()));
+    }
+    read.len() >= many
+}
+
+/// Answers a question, and reads long tails to their ends before.
+fn hand_over(pool: &PgPool, hub: &Hub, Question { of, answer }: Question, own: Result<Vec<Shared>, Error>) {
+    match own {
+        Ok(own) if own.iter().any(|shared| shared.tail.is_partial) => {
+            let (pool, hub) = (pool.clone(), hub.clone());
+            tokio::spawn(async move { answer.send(read_on(&pool, &hub, &of, own).await) });
+        }
+        own => {
+            let _ = answer.send(own.map(|own| own.into_iter().map(|shared| shared.tail).collect()));
         }
     }
 }
@@ -158,14 +194,16 @@ impl Shared {
     fn take_in(&mut self, wanted: &Wanted, mut row: SharedRow) -> Result<(), Error> {
         if let Some((snapshot, sealed)) = row.take_snapshot() {
             if sealed == seal(&wanted.stream, snapshot.version, wanted.state_version.unwrap_or_default(), &snapshot.state) {
+                self.bytes += snapshot.state.len();
                 self.tail.snapshot = Some(snapshot);
             } else {
                 tell_damaged(&wanted.stream, snapshot.version);
-                self.is_partial = true;
+                self.tail.is_partial = true;
             }
         }
         // What follows on a damaged snapshot is read again, with what it should have spared.
-        if let Some(event) = row.event().filter(|_| !self.is_partial) {
+        if let Some(event) = row.event().filter(|_| !self.tail.is_partial) {
+            self.bytes += event.payload.len() + event.metadata.len();
             self.tail.events.push(event.decode()?);
         }
         Ok(())
@@ -173,6 +211,10 @@ impl Shared {
 }
 
 impl SharedRow {
+    fn bytes(&self) -> usize {
+        [&self.state, &self.payload, &self.metadata].into_iter().flatten().map(String::len).sum()
+    }
+
     /// The mark of its event, or of its snapshot where it has no event: the log has that.
     fn mark(&self) -> Option<Mark> {
         Some(Mark::new(self.position.or(self.snapshot_position)?, self.hash.as_deref()?))
@@ -199,14 +241,16 @@ impl SharedRow {
     }
 }
 
-/// One query for all that is asked: for each question its snapshot and its tail, or why it can't be decoded.
+/// One query for all that is asked: for each stream its snapshot and its tail, or why it can't be decoded. Where all that has much data, only the
+/// first streams are read.
 async fn read_shared(pool: &PgPool, hub: &Hub, asked: &[&Wanted]) -> Result<Vec<Result<Shared, Error>>, Error> {
     let streams: Vec<&str> = asked.iter().map(|wanted| wanted.stream.as_str()).collect();
     let versions: Vec<i64> = asked.iter().map(|wanted| wanted.version).collect();
     // A null is looked up without touching the index, so whoever wants no snapshot pays nothing for it.
     let snapshots_of: Vec<Option<&str>> = asked.iter().map(|wanted| wanted.state_version.map(|_| wanted.stream.as_str())).collect();
     let state_versions: Vec<Option<i32>> = asked.iter().map(|wanted| wanted.state_version).collect();
-    let rows = sqlx::query_as!(
+    let mut connection = pool.acquire().await?;
+    let mut rows = sqlx::query_as!(
         SharedRow,
         r#"
         select q.nth as "nth!", s.version as "snapshot_version?", s.position as "snapshot_position?", s.recorded_at as "snapshot_at?",
@@ -237,42 +281,59 @@ async fn read_shared(pool: &PgPool, hub: &Hub, asked: &[&Wanted]) -> Result<Vec<
         SHARED_EVENTS,
         WORTH_EVENTS,
     )
-    .fetch_all(pool)
-    .await?;
-    // What is kept of this in memory is no newer than what the hub compares with the log.
-    if let Some(newest) = rows.iter().filter_map(SharedRow::mark).max_by_key(|mark| mark.position) {
-        hub.observe(newest);
-    }
+    .fetch(&mut *connection);
     let mut tails: Vec<Result<Shared, Error>> = asked.iter().map(|_| Ok(Shared::default())).collect();
-    for row in rows {
-        let nth = usize::try_from(row.nth - 1).unwrap_or(usize::MAX);
-        let (Some(wanted), Some(slot)) = (asked.get(nth), tails.get_mut(nth)) else { continue };
+    let (mut newest, mut bytes, mut last) = (None::<Mark>, 0, 0);
+    while bytes < SHARED_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        bytes += row.bytes();
+        newest = newest.into_iter().chain(row.mark()).max_by_key(|mark| mark.position);
+        last = usize::try_from(row.nth - 1).unwrap_or(usize::MAX);
+        let (Some(wanted), Some(slot)) = (asked.get(last), tails.get_mut(last)) else { continue };
         if let Ok(shared) = slot
             && let Err(error) = shared.take_in(wanted, row)
         {
             *slot = Err(error);
         }
     }
+    if bytes < SHARED_BYTES {
+        drop(rows);
+    } else {
+        if bounded::leave(rows, SharedRow::bytes).await? == Rest::TooMuch {
+            connection.close_on_drop();
+        }
+        // Others may have come after it, and of the last one there may be more.
+        tails.truncate(last.saturating_add(1));
+        if let Some(Ok(shared)) = tails.last_mut() {
+            shared.tail.is_partial = true;
+        }
+    }
+    // What is kept of this in memory is no newer than what the hub compares with the log.
+    if let Some(newest) = newest {
+        hub.observe(newest);
+    }
     for shared in tails.iter_mut().flatten() {
-        shared.is_partial |= shared.tail.events.len() as i64 == SHARED_EVENTS;
+        shared.tail.is_partial |= shared.tail.events.len() as i64 == SHARED_EVENTS;
     }
     Ok(tails)
 }
 
-/// Reads the long tails among `read` to their ends.
+/// Reads the long tails among `read` to their ends, as far as there is room in the answer.
 async fn read_on(pool: &PgPool, hub: &Hub, of: &[Wanted], read: Vec<Shared>) -> Answer {
+    let mut bytes: usize = read.iter().map(|shared| shared.bytes).sum();
     let mut tails = Vec::with_capacity(read.len());
-    for (wanted, Shared { mut tail, is_partial }) in of.iter().zip(read) {
-        let mut has_more = is_partial;
-        while has_more {
+    for (wanted, Shared { mut tail, .. }) in of.iter().zip(read) {
+        while tail.is_partial && bytes < ANSWER_BYTES {
             let known = tail.snapshot.as_ref().map_or(wanted.version, |snapshot| snapshot.version);
             let from = tail.events.last().map_or(known, |last| last.version) + 1;
             let page = crate::read::stream_page(pool, wanted.stream.as_str(), from, i64::MAX, PAGE_EVENTS).await?;
-            has_more = page.len() as i64 == PAGE_EVENTS;
+            tail.is_partial = crate::read::is_full(&page, PAGE_EVENTS);
             if let Some(last) = page.last() {
                 hub.observe(Mark::new(last.position, &last.hash));
             }
             for stored in page {
+                bytes += payload_bytes(&stored);
                 tail.events.push(stored.decode()?);
             }
         }

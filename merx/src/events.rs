@@ -47,9 +47,12 @@ async fn print(database: &Database, options: &Options) -> Result<(), Box<dyn Err
     let mut after = Place { position: options.after, version: 0 };
     loop {
         let page = page(&database.pool, options, &after).await?;
-        let is_last = (page.len() as i64) < PAGE;
+        let is_last = !read::is_full(&page, PAGE);
         for event in page {
             after = Place { position: event.position, version: event.version };
+            if event.position <= options.after {
+                continue;
+            }
             let line = query_api::event_json(event)?;
             match writeln!(io::stdout().lock(), "{line}") {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -74,9 +77,6 @@ struct Place {
 async fn page(pool: &PgPool, options: &Options, after: &Place) -> Result<Vec<StoredEvent>, event_store::Error> {
     match &options.stream {
         None => read::log_page(pool, after.position, i64::MAX, &Filter::default(), PAGE).await,
-        Some(stream) => {
-            let page = read::stream_page(pool, stream.as_str(), after.version + 1, i64::MAX, PAGE).await?;
-            Ok(page.into_iter().filter(|event| event.position > options.after).collect())
-        }
+        Some(stream) => read::stream_page(pool, stream.as_str(), after.version + 1, i64::MAX, PAGE).await,
     }
 }

@@ -18,6 +18,10 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// The allocator of the system keeps much of what was freed, once for each thread: `docs/decisions/0024-bounded-in-bytes.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The version of this program, as databases remember it.
 pub const VERSION: &str =
     if cfg!(feature = "newer-events") { concat!(env!("CARGO_PKG_VERSION"), "+newer-events") } else { env!("CARGO_PKG_VERSION") };

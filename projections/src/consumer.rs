@@ -18,6 +18,8 @@ use crate::{
 pub const LIVE_SCHEMA: &str = "read_model";
 /// The most positions of a batch.
 pub const BATCH_POSITIONS: usize = 8_000;
+/// A batch that is gathered from Kafka has no more than about so many bytes of data; what is read from the log is bounded there.
+pub const BATCH_BYTES: usize = 4 << 20;
 /// This many positions away from the head, the next batch is read while one is applied, and there is no pause between batches.
 const BEHIND_POSITIONS: i64 = 1_000;
 /// The shortest time between two batches near the head: under load events gather for as long, and Postgres has less to do.

@@ -34,7 +34,8 @@ pub fn routes() -> Routes<Queries> {
             .summary("The log: every event, in commit order")
             .description(
                 "`next_cursor` is the last position that was read, also where the filter left nothing of it: send it as `cursor`, \
-                 or as `after`. A page may be short, or empty, before the head where few events fit the filter. With `wait` the answer to \
+                 or as `after`. A page may be short before the head: where its events have more than 2 MiB of data, or, and then it may be empty, where few \
+                 fit the filter. With `wait` the answer to \
                  an empty page is held back until an event fits, or that many seconds have passed; where too many wait already, it is 503.",
             )
             .tag("History")
@@ -215,7 +216,7 @@ enum Step {
 impl Scan {
     /// The next step at `now`: no request reads on after `scan_until`, whatever it waits for, nor waits after `deadline` or without one.
     fn step(&self, limit: Limit, now: Instant, scan_until: Instant, deadline: Option<Instant>) -> Step {
-        if self.items.len() >= usize::from(limit) {
+        if read::is_full(&self.items, limit.into()) {
             return Step::Answer;
         }
         if self.read_up_to < self.head {
@@ -271,7 +272,7 @@ impl Queries {
         let window = if *filter == Filter::default() { wanted } else { WINDOW };
         let up_to = scan.head.min(scan.read_up_to.saturating_add(window));
         let found = self.store.read_log(scan.read_up_to, up_to, filter, wanted).await?;
-        let is_full = found.len() as i64 >= wanted;
+        let is_full = read::is_full(&found, wanted);
         scan.read_up_to = found.last().filter(|_| is_full).map_or(up_to, |last| last.position);
         scan.items.extend(found);
         Ok(())
@@ -292,6 +293,27 @@ mod tests {
         assert_eq!(at(10).step(limit, now, now, Some(later)), Step::Wait);
         assert_eq!(at(10).step(limit, later, now, Some(later)), Step::Answer);
         assert_eq!(at(10).step(limit, now, later, None), Step::Answer);
+    }
+
+    #[test]
+    fn a_page_is_full_by_its_bytes_too() {
+        let event = |bytes| read::StoredEvent {
+            position: 1,
+            stream_id: "cart-1".into(),
+            version: 1,
+            event_id: Uuid::nil(),
+            event_type: "CartOpened".into(),
+            schema_version: 1,
+            payload: "x".repeat(bytes),
+            metadata: String::new(),
+            recorded_at: Timestamp::from_micros(0),
+            hash: Vec::new(),
+        };
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+        let limit: Limit = serde_json::from_str("200").unwrap();
+        let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![event(bytes)] };
+        assert_eq!(with(read::PAGE_BYTES - 1).step(limit, now, later, None), Step::ReadOn);
+        assert_eq!(with(read::PAGE_BYTES).step(limit, now, later, None), Step::Answer);
     }
 
     #[test]

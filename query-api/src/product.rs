@@ -11,6 +11,10 @@ use event_schemas::{
     money::parse_amount,
     resource::{Product, ProductFlashSale, ProductStatus, ProductStock, Rating},
 };
+use event_store::{
+    bounded::{self, Rest, Taken},
+    read::PAGE_BYTES,
+};
 use gateway::{Cursor, CursorText, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,6 +38,7 @@ pub fn routes() -> Routes<Queries> {
         .add(
             Route::get("/v1/products", list)
                 .summary("Products, in the order in which they were created")
+                .description("A page ends early where its products have more than 2 MiB of data.")
                 .tag("Catalogue")
                 .query::<Listing>()
                 .answers::<Page<Product>>(200)
@@ -67,7 +72,11 @@ async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): 
     let after: i64 = listing.cursor.as_deref().map(|cursor| Cursor::decode(CURSOR, cursor)).transpose()?.unwrap_or_default();
     let now = Utc::now();
     let At { position, found } = queries.fresh(min, &PROJECTIONS, || read_page(&queries.reads, &listing, after, now)).await?;
-    let page = Page::cut(found, listing.limit, |(created_position, _)| Cursor::encode(CURSOR, created_position));
+    let Found { products, is_cut } = found;
+    let cursor = |(created_position, _): &(i64, Product)| Cursor::encode(CURSOR, created_position);
+    let cut_at = products.last().filter(|_| is_cut).map(cursor);
+    let mut page = Page::cut(products, listing.limit, cursor);
+    page.next_cursor = page.next_cursor.or(cut_at);
     let items = page.items.into_iter().map(|(_, product)| product).collect();
     Ok((Position(position), Json(Page::<Product> { items, next_cursor: page.next_cursor })).into_response())
 }
@@ -205,12 +214,20 @@ pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Re
     Ok(At { position, found })
 }
 
-/// One row more than the page is long, with the position each product was created at.
-async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Vec<(i64, Product)>> {
+/// Products with the position that each was created at.
+struct Found {
+    products: Vec<(i64, Product)>,
+    /// True where the bytes of what was read left no room for more.
+    is_cut: bool,
+}
+
+/// One row more than the page is long, or what has a page's bytes.
+async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Found> {
     // A branch for each index: those whose parameters don't fit are never run. Each reads on from a place in the very order of its index, which no
     // other index gives: asked for one status, the planner would rather go through all products in the order of the page until there are
     // enough, and a rare status has it go through them all. Of each category a page's worth is taken out of the index alone. `limit 1` tells the
     // planner that a lookup for each row of the page is all there is to do.
+    let mut connection = pool.acquire().await?;
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -275,19 +292,22 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
         i64::from(listing.limit) + 1,
         now,
     )
-    .fetch_all(pool)
-    .await?;
-    of_page(rows)
+    .fetch(&mut *connection);
+    let taken = bounded::take(rows, |row| row.document.as_ref().map_or(0, String::len), PAGE_BYTES).await?;
+    if taken.rest == Rest::TooMuch {
+        connection.close_on_drop();
+    }
+    of_page(taken)
 }
 
-fn of_page(rows: Vec<Row>) -> Read<Vec<(i64, Product)>> {
-    let position = rows.first().map_or(0, |row| row.position);
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
+fn of_page(taken: Taken<Row>) -> Read<Found> {
+    let position = taken.rows.first().map_or(0, |row| row.position);
+    let mut products = Vec::with_capacity(taken.rows.len());
+    for row in taken.rows {
         let created_position = row.created_position.unwrap_or(0);
-        found.extend(row.product()?.map(|product| (created_position, product)));
+        products.extend(row.product()?.map(|product| (created_position, product)));
     }
-    Ok(At { position, found })
+    Ok(At { position, found: Found { products, is_cut: taken.is_cut } })
 }
 
 fn status_word(status: ProductStatus) -> &'static str {

@@ -20,7 +20,7 @@ pub fn routes() -> Routes<Queries> {
         .add(
             Route::get("/v1/streams/{stream}", list)
                 .summary("The events of a stream")
-                .description("Read from the log itself, so it is never behind.")
+                .description("Read from the log itself, so it is never behind. A page ends early where its events have 2 MiB of data.")
                 .tag("History")
                 .path_param("stream", "a category, `-` and an id, as in `order-0192…`")
                 .query::<Listing>()

@@ -49,6 +49,8 @@ mod kafka_outages;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod memory_large;
+#[cfg(test)]
 mod old_events;
 #[cfg(test)]
 mod openapi;

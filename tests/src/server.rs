@@ -39,6 +39,17 @@ pub fn merx(arguments: &[&str]) -> Command {
     merx_of(&binary(), arguments)
 }
 
+/// The most resident memory that `process` has had so far, in bytes; none where it has ended.
+pub fn most_resident_bytes(process: &Child) -> Option<u64> {
+    memory_bytes(process, "VmHWM")
+}
+
+fn memory_bytes(process: &Child, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
+}
+
 /// The same of another binary.
 pub fn merx_of(program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
@@ -235,9 +246,12 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server's status");
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kilobytes.expect("VmRSS") * 1_024
+        memory_bytes(&self.child, "VmRSS").expect("the server's status")
+    }
+
+    /// The most of it that there has been.
+    pub fn most_resident_bytes(&self) -> u64 {
+        most_resident_bytes(&self.child).expect("the server's status")
     }
 
     pub fn log(&self) -> String {

@@ -1,16 +1,21 @@
 //! The state of one stream, as far as it was decided: perhaps ahead of what is committed.
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use domain::Aggregate;
 use event_schemas::{Event, Recorded, StreamId, Timestamp};
-use event_store::{EventStore, Lineage, Part};
+use event_store::{EventStore, Lineage, Part, Wanted};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Context,
     snapshots::Schedule,
     tail::{self, Asked, Known, Tail},
+    weight::Weight,
 };
 
 /// A stream's newest state and what it was built from.
@@ -20,6 +25,9 @@ pub struct Entity<A: Aggregate> {
     /// Held while the log is read, so that a crowd reads it once.
     refreshing: tokio::sync::Mutex<()>,
     schedule: Schedule,
+    weight: Weight,
+    /// Whether it was measured anew since the last look.
+    has_grown: AtomicBool,
 }
 
 struct Held<A: Aggregate> {
@@ -69,8 +77,8 @@ impl<A: Aggregate> Held<A> {
     /// the snapshot is given then.
     fn absorb(&mut self, tail: &mut Tail<A>) -> Option<i64> {
         let newer = tail.snapshot.take_if(|snapshot| snapshot.version > self.version);
-        let read = newer.as_ref().map(|snapshot| snapshot.version);
-        if let Some(Known { state, version, position }) = newer {
+        let read = newer.as_ref().filter(|snapshot| snapshot.is_kept).map(|snapshot| snapshot.version);
+        if let Some(Known { state, version, position, .. }) = newer {
             self.base = None;
             self.state = state;
             self.version = version;
@@ -194,7 +202,11 @@ impl<A: Aggregate> Staged<'_, A> {
         let events: Vec<Event> = self.events.iter().cloned().map(Into::into).collect();
         let before = self.held.version - events.len() as i64;
         let Context { now, metadata, .. } = self.context;
-        Part::new(self.entity.stream.clone(), before, events, metadata.clone(), *now, self.held.lineage.clone())
+        let part = Part::new(self.entity.stream.clone(), before, events, metadata.clone(), *now, self.held.lineage.clone())?;
+        if self.entity.weight.add(part.bytes(), &self.held.state) {
+            self.entity.has_grown.store(true, Ordering::Relaxed);
+        }
+        Ok(part)
     }
 
     /// The part has been submitted: the next command is decided on the state after it.
@@ -230,7 +242,14 @@ impl<A: Aggregate> Entity<A> {
             ahead: VecDeque::new(),
             is_stale: true,
         };
-        Self { stream, held: Mutex::new(held), refreshing: tokio::sync::Mutex::new(()), schedule: Schedule::new() }
+        Self {
+            stream,
+            held: Mutex::new(held),
+            refreshing: tokio::sync::Mutex::new(()),
+            schedule: Schedule::new(),
+            weight: Weight::default(),
+            has_grown: AtomicBool::new(false),
+        }
     }
 
     /// Its stream.
@@ -300,6 +319,16 @@ impl<A: Aggregate> Entity<A> {
         (state.clone(), version)
     }
 
+    /// How much it takes.
+    pub(super) fn weight(&self) -> &Weight {
+        &self.weight
+    }
+
+    /// Whether it was measured anew since this was asked last.
+    pub(super) fn take_growth(&self) -> bool {
+        self.has_grown.swap(false, Ordering::Relaxed)
+    }
+
     /// When a snapshot of it is due.
     pub(super) fn schedule(&self) -> &Schedule {
         &self.schedule
@@ -327,8 +356,13 @@ impl<A: Aggregate> Entity<A> {
     }
 
     fn absorb(&self, held: &mut Held<A>, tail: &mut Tail<A>) {
+        let is_anything = tail.snapshot.is_some() || !tail.events.is_empty();
         if let Some(version) = held.absorb(tail) {
             self.schedule.read(version);
+        }
+        if is_anything {
+            self.weight.measure(&held.state);
+            self.has_grown.store(true, Ordering::Relaxed);
         }
     }
 
@@ -344,7 +378,9 @@ impl<A: Aggregate> Entity<A> {
             // A later command of the same chain was committed right behind it, so nobody else had come in between.
             return Ok(true);
         }
-        let events = store.tail(&self.stream, basis.version).await?;
+        let wanted = Wanted { stream: self.stream.clone(), version: basis.version, state_version: None };
+        // Of a tail that is the only one of its question, even a partial one has an event.
+        let events = store.load(vec![wanted]).await?.pop().unwrap_or_default().events;
         let is_newest = events.is_empty();
         let mut held = self.held.lock();
         held.catch_up();

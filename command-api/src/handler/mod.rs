@@ -9,11 +9,14 @@
 
 mod entity;
 #[cfg(test)]
+mod large_tests;
+#[cfg(test)]
 mod snapshot_tests;
 mod snapshots;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::sync::{
     Arc,
@@ -111,17 +114,17 @@ pub struct Accepted<T> {
 /// The commands of one kind of aggregate.
 pub struct Handler<A: Aggregate> {
     store: EventStore,
-    entities: quick_cache::sync::Cache<StreamId, Arc<Entity<A>>>,
+    entities: weight::Entities<A>,
     /// The number of times that the log had gone back when these were begun to be kept.
     breaks: AtomicU64,
 }
 
 impl<A: Aggregate> Handler<A> {
-    /// A handler that keeps the states of about `capacity` streams.
+    /// A handler that keeps the states of about `capacity` streams, and of fewer where they are large.
     #[must_use]
     pub fn new(store: EventStore, capacity: usize) -> Self {
         let breaks = AtomicU64::new(store.breaks());
-        Self { store, entities: quick_cache::sync::Cache::new(capacity), breaks }
+        Self { store, entities: weight::Entities::new(capacity), breaks }
     }
 
     /// Decides `command` on the newest state of `stream` and commits what it leads to. `look` takes from the state after it what the
@@ -268,7 +271,7 @@ impl<A: Aggregate> Handler<A> {
     /// the same, the log refuses what is decided, and it is read.
     pub fn begin(&self, stream: &StreamId) {
         self.forget_what_was_lost();
-        self.entities.insert(stream.clone(), Arc::new(Entity::unborn(stream.clone())));
+        self.entities.put(Arc::new(Entity::unborn(stream.clone())));
     }
 
     /// What `look` sees of a committed state of `stream` that has at least `version`: read from the log only where it is not at hand.
@@ -314,6 +317,9 @@ impl<A: Aggregate> Handler<A> {
 
     /// Takes note that `entity` is committed up to `version`: a snapshot may be due.
     pub(crate) fn committed(&self, entity: &Arc<Entity<A>>, version: i64) {
+        if entity.take_growth() {
+            self.entities.weigh_again(entity);
+        }
         snapshots::consider(&self.store, entity, version);
     }
 
@@ -325,12 +331,7 @@ impl<A: Aggregate> Handler<A> {
 
     fn held(&self, stream: &StreamId) -> Arc<Entity<A>> {
         self.forget_what_was_lost();
-        let made: Result<_, std::convert::Infallible> =
-            self.entities.get_or_insert_with(stream, || Ok(Arc::new(Entity::new(stream.clone()))));
-        match made {
-            Ok(entity) => entity,
-            Err(never) => match never {},
-        }
+        self.entities.get_or_make(stream)
     }
 
     /// Forgets all states where the log has gone back: they may be made from events that are not in it any more, and are read again.

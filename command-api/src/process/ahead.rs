@@ -1,6 +1,9 @@
 //! Ahead of the feed: what must be done before a client's request may go on, whether or not the process managers have come that far.
 
+use std::pin::pin;
+
 use event_schemas::{Event, StreamId, events::order::Event as OrderEvent, ids::OrderId};
+use futures::TryStreamExt as _;
 
 use super::{Changes, plan, runner::handle};
 use crate::shop::Shop;
@@ -18,7 +21,8 @@ pub async fn let_units_go(shop: &Shop, order: OrderId) -> Result<(), event_store
     if !is_confirmed {
         return Ok(());
     }
-    for stored in shop.store.read_stream(&stream, 1, version, version).await? {
+    let mut events = pin!(shop.store.stream_up_to(&stream, version));
+    while let Some(stored) = events.try_next().await? {
         let event = match stored.decode() {
             Ok(event) => event,
             Err(undecodable) => return Err(event_store::newer::told(shop.store.pool(), undecodable).await),

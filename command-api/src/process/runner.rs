@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +18,7 @@ use event_store::{
     read::Filter,
 };
 use futures::{
-    FutureExt as _, StreamExt,
+    FutureExt as _, StreamExt, TryStreamExt as _,
     future::{self, BoxFuture},
     stream,
 };
@@ -381,7 +382,8 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_st
     if !plan::needs_left_stock(event) {
         return Ok(left);
     }
-    for stored in shop.store.read_stream(&event.stream, 1, event.version, event.version).await? {
+    let mut events = pin!(shop.store.stream_up_to(&event.stream, event.version));
+    while let Some(stored) = events.try_next().await? {
         let earlier = stored.decode()?;
         let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);
         for (sku, command) in shop.orders.at_least(&event.stream, event.version, commands).await? {

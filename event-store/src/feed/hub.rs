@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use event_schemas::Recorded;
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{CONNECTIONS, Hub, HubInner, Recent, apart, signal};
+use super::{CONNECTIONS, Hub, HubInner, Recent, Weighed, apart, signal};
 use crate::{
     Error, Timeline,
-    mark::{Hash, Mark, Past},
+    mark::{Mark, Past},
     timeline::{self, Parting, Timelines},
 };
 
@@ -98,9 +97,9 @@ impl Hub {
     }
 
     /// This process committed `events` after `base`.
-    pub fn committed(&self, base: i64, events: Vec<(Arc<Recorded>, Hash)>) {
-        let Some((_, hash)) = events.last() else { return };
-        let end = Mark { position: base + events.len() as i64, hash: *hash };
+    pub fn committed(&self, base: i64, events: Vec<Weighed>) {
+        let Some(last) = events.last() else { return };
+        let end = Mark { position: base + events.len() as i64, hash: last.hash };
         self.inner.recent.lock().push(base, events);
         self.observe(end);
         self.inner.committed.send_replace(end.position);

@@ -23,7 +23,12 @@ use super::{
     reader::{Arrival, Arrived, Reader},
     topics,
 };
-use crate::{Batch, Error, EventStore, Mark, feed::Undecodable, mark::Hash, newer};
+use crate::{
+    Batch, Error, EventStore, Mark,
+    feed::{BATCH_BYTES, Undecodable},
+    mark::Hash,
+    newer,
+};
 
 /// How often it is asked what is published.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -34,8 +39,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 const OVERDUE: Duration = Duration::from_secs(3);
 /// How many batches wait at most to be taken.
 const WAITING: usize = 2;
-/// The most events that are held back: more of them are read from the log again.
+/// The most events that are held back, and the most bytes of their data: more of them are read from the log again.
 const MOST_HELD: usize = 50_000;
+const MOST_HELD_BYTES: usize = 16 << 20;
 
 /// The events of some categories, in the order of the log.
 pub struct Feed {
@@ -201,7 +207,7 @@ impl Task {
     /// False where something is missing.
     fn take(&mut self, arrival: Arrival, held: &mut Held) -> bool {
         match arrival {
-            Arrival::Events(events) => return events.into_iter().all(|event| held.take(event)) && held.events.len() <= MOST_HELD,
+            Arrival::Events(events) => return events.into_iter().all(|event| held.take(event)) && !held.is_full(),
             Arrival::Away(reason) => {
                 self.is_away = true;
                 tracing::warn!(categories = ?self.categories, reason, "events are waited for");
@@ -217,13 +223,25 @@ impl Task {
 struct Held {
     /// How far each partition has arrived.
     seen: BTreeMap<Part, i64>,
-    events: BTreeMap<i64, (Hash, Result<Arc<Recorded>, Undecodable>)>,
+    events: BTreeMap<i64, HeldEvent>,
+    /// Of the data of all of them.
+    bytes: usize,
+}
+
+struct HeldEvent {
+    hash: Hash,
+    bytes: usize,
+    event: Result<Arc<Recorded>, Undecodable>,
 }
 
 impl Held {
     /// Everything up to `up_to` has been handed on.
     fn new(published: &Published, up_to: i64) -> Self {
-        Self { seen: published.parts.keys().map(|part| (part.clone(), up_to)).collect(), events: BTreeMap::new() }
+        Self { seen: published.parts.keys().map(|part| (part.clone(), up_to)).collect(), events: BTreeMap::new(), bytes: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() > MOST_HELD || self.bytes > MOST_HELD_BYTES
     }
 
     /// Takes what was not seen before; false where something is missing before it.
@@ -236,7 +254,8 @@ impl Held {
             return false;
         }
         *seen = event.position;
-        self.events.insert(event.position, (event.hash, event.event));
+        self.bytes += event.bytes;
+        self.events.insert(event.position, HeldEvent { hash: event.hash, bytes: event.bytes, event: event.event });
         true
     }
 
@@ -245,7 +264,7 @@ impl Held {
         let lacking = published.parts.iter().filter_map(|(part, (_, last))| self.seen.get(part).copied().filter(|seen| seen < last));
         let lacking = lacking.min().filter(|seen| *seen < published.position);
         // What is lacking comes after something that has come, or after what has been handed on.
-        let hash_of = |position: i64| self.events.get(&position).map(|(hash, _)| *hash);
+        let hash_of = |position: i64| self.events.get(&position).map(|held| held.hash);
         let reached = match lacking {
             None => Mark { position: published.position, hash: published.hash },
             Some(position) => Mark { position, hash: hash_of(position)? },
@@ -253,17 +272,19 @@ impl Held {
         if reached.position <= up_to {
             return None;
         }
-        let mut batch = Batch::empty(reached);
+        let (mut batch, mut batch_bytes) = (Batch::empty(reached), 0);
         while let Some(entry) = self.events.first_entry()
             && *entry.key() <= reached.position
         {
             let position = *entry.key();
-            let (hash, event) = entry.remove();
+            let HeldEvent { hash, bytes, event } = entry.remove();
+            self.bytes -= bytes;
+            batch_bytes += bytes;
             match event {
                 Ok(event) => batch.events.push(event),
                 Err(undecodable) => batch.undecodable.push(undecodable),
             }
-            if batch.events.len() + batch.undecodable.len() >= most {
+            if batch.events.len() + batch.undecodable.len() >= most || batch_bytes >= BATCH_BYTES {
                 (batch.up_to, batch.hash) = (position, hash);
                 break;
             }
@@ -294,7 +315,7 @@ mod tests {
         let source = DecodeError::UnknownType("New".into());
         let event = Undecodable { position, stream: "payment-1".into(), version: 1, event_type: "New".into(), schema_version: 1, source };
         let hash = [position.to_be_bytes()[7]; 32];
-        Arrived { part: part(partition), offset: 0, position, hash, timeline: None, previous_position, event: Err(event) }
+        Arrived { part: part(partition), offset: 0, position, bytes: 1, hash, timeline: None, previous_position, event: Err(event) }
     }
 
     fn positions(batch: Option<Batch>) -> Option<(Vec<i64>, i64)> {
@@ -332,5 +353,15 @@ mod tests {
         assert!((1..=5).all(|position| held.take(arrived(0, position - 1, position))));
         assert_eq!(positions(held.release(&published(6, [5, 0]), 0, 3)), Some((vec![1, 2, 3], 3)));
         assert_eq!(positions(held.release(&published(6, [5, 0]), 3, 3)), Some((vec![4, 5], 6)));
+    }
+    #[test]
+    fn what_is_held_back_and_handed_on_is_bounded_in_bytes() {
+        let mut held = Held::new(&published(0, [0, 0]), 0);
+        let large = |position| Arrived { bytes: BATCH_BYTES / 2, ..arrived(0, position - 1, position) };
+        let most = 2 * (MOST_HELD_BYTES / BATCH_BYTES) as i64;
+        assert!((1..=most).all(|position| held.take(large(position))) && !held.is_full());
+        assert!(held.take(large(most + 1)) && held.is_full());
+        assert_eq!(positions(held.release(&published(most + 1, [most + 1, 0]), 0, 9)), Some((vec![1, 2], 2)));
+        assert_eq!((held.bytes, held.is_full()), (MOST_HELD_BYTES - BATCH_BYTES / 2, false));
     }
 }

@@ -1,7 +1,7 @@
 //! Messages of topics, off the thread that librdkafka needs to itself.
 //!
-//! A thread for each [`Reader`] asks librdkafka for messages, decodes them and hands them on through a channel with room for some thousand: where
-//! they are not taken, it waits, and librdkafka stops fetching. It also says when Kafka is away, and when it is back: once each.
+//! A thread for each [`Reader`] asks librdkafka for messages, decodes them and hands them on through a channel with room for some thousand, and for
+//! 4 MiB of them: where they are not taken, it waits, and librdkafka stops fetching. It also says when Kafka is away, and when it is back: once each.
 
 mod thread;
 
@@ -18,7 +18,7 @@ use thread::{Context, Pump};
 
 pub use thread::MOST_MESSAGES;
 
-/// How many arrivals wait at most to be taken; each has up to [`thread::MOST_MESSAGES`] messages.
+/// How many arrivals wait at most to be taken; each has up to [`thread::MOST_MESSAGES`] messages and [`thread::MOST_BYTES`] of data.
 const WAITING: usize = 16;
 /// How long a consumer may be silent before its group goes on without it.
 const SESSION_MS: u32 = 8_000;
@@ -33,6 +33,8 @@ pub struct Arrived {
     pub offset: i64,
     /// Its position in the log.
     pub position: i64,
+    /// The bytes of its data.
+    pub bytes: usize,
     /// Its hash.
     pub hash: Hash,
     /// Which history of the log it is of; none where it does not say so.
@@ -157,9 +159,10 @@ fn config(settings: &Settings) -> ClientConfig {
         // A topic that is made anew is found within seconds.
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("socket.timeout.ms", "10000")
-        // For each of the projections of a process: what they read ahead is bounded.
+        // For each of the projections of a process: what they read ahead is bounded, and what a broker may send at once.
         .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.max.bytes", "4194304")
         .set("fetch.queue.backoff.ms", "20")
         .set("fetch.error.backoff.ms", "200")
         .set("fetch.wait.max.ms", "250");

@@ -167,8 +167,15 @@ pub async fn published(database: &Database) -> i64 {
 /// below. How many messages there are besides, repeated ones.
 pub async fn assert_published(database: &Database, kafka: &Kafka, categories: &[&str]) -> usize {
     let store = database.store().await;
-    let log = store.read_log(0, i64::MAX, &Filter::default(), i64::MAX).await.unwrap();
-    let mut missing: BTreeMap<i64, StoredEvent> = log.into_iter().map(|event| (event.position, event)).collect();
+    let mut missing: BTreeMap<i64, StoredEvent> = BTreeMap::new();
+    loop {
+        let after = missing.last_key_value().map_or(0, |(position, _)| *position);
+        let page = store.read_log(after, i64::MAX, &Filter::default(), i64::MAX).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        missing.extend(page.into_iter().map(|event| (event.position, event)));
+    }
     let mut true_last: HashMap<(String, i32), Vec<i64>> = HashMap::new();
     let Settings { prefix, partitions, .. } = &kafka.settings;
     for event in missing.values() {

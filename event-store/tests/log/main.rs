@@ -10,6 +10,7 @@ mod database;
 mod feed;
 mod group;
 mod hammer;
+mod large;
 mod law;
 mod program;
 mod read;

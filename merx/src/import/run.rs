@@ -1,16 +1,22 @@
 //! One run of an importer: the commands it issues, and what becomes of them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use chrono::Utc;
 use command_api::handler::{Accepted, Context, Failure};
 use event_schemas::ids::CommandId;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use uuid::Uuid;
 
 use super::{Error, identity};
 
 /// The most commands that are under way at once.
 pub const IN_FLIGHT: usize = 256;
+/// The most bytes of what is under way, or waits for its turn.
+const ROOM_BYTES: usize = 16 << 20;
 /// The most streams of one kind whose states are kept.
 pub const CACHED_STREAMS: usize = 1_024;
 
@@ -42,6 +48,23 @@ impl Run {
         context.metadata.command_id = command_id;
         context.metadata.correlation_id = self.correlation;
         context
+    }
+}
+
+/// Room for what was read and is not written yet, by its bytes.
+#[derive(Clone)]
+pub struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// All of it.
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM_BYTES)))
+    }
+
+    /// Takes as much as `bytes` need, until what is returned is dropped. Waits for it: for threads that may. None once nobody reads any more.
+    pub fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(ROOM_BYTES)).unwrap_or(u32::MAX);
+        Handle::current().block_on(self.0.clone().acquire_many_owned(bytes)).ok()
     }
 }
 

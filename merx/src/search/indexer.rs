@@ -21,7 +21,7 @@ use super::{
 
 /// How long nothing is tried again after a failure.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// The most rows of a batch.
+/// The most rows of a batch; how many bytes they may have, [`rows::PAGE_BYTES`] says.
 const BATCH_ROWS: i64 = 2_000;
 /// As much is gathered when an index is filled anew: servers take much at once in far less time than little by little.
 const REBUILD_BYTES: usize = 16 << 20;
@@ -187,8 +187,7 @@ async fn catch_up(
     let (mut after, mut has_changed) = ((known.position, PAST_ALL_SKUS.to_owned()), false);
     loop {
         let began = Instant::now();
-        let rows = rows::changed(pool, &after, BATCH_ROWS).await?;
-        let is_last = rows.len() < usize::try_from(BATCH_ROWS).unwrap_or(usize::MAX);
+        let rows::Page { rows, is_last } = rows::changed(pool, &after, BATCH_ROWS).await?;
         if let Some(last) = rows.last() {
             after = (last.changed_position, last.sku.clone());
             let (many, skus) = (rows.len(), skus(&rows));
@@ -219,10 +218,10 @@ async fn rebuild(index: &dyn Index, pool: &PgPool, ledger: &Ledger, target: Plac
     let (mut after, mut many) = (String::new(), 0);
     let (mut waiting, mut bytes, mut is_end) = (Vec::new(), 0, false);
     while !is_end {
-        let rows = rows::all(pool, &after, BATCH_ROWS).await?;
-        match rows.last() {
-            Some(last) => after.clone_from(&last.sku),
-            None => is_end = true,
+        let rows::Page { rows, is_last } = rows::all(pool, &after, BATCH_ROWS).await?;
+        is_end = is_last;
+        if let Some(last) = rows.last() {
+            after.clone_from(&last.sku);
         }
         let Changes { documents, .. } = changes(pool, rows).await?;
         bytes += documents.iter().map(Document::bytes).sum::<usize>();

@@ -3,11 +3,29 @@
 use std::collections::HashMap;
 
 use event_schemas::resource::{Category as StoredCategory, Product};
+use event_store::bounded::{self, Rest, Taken};
 use search::{Category, Place, Sale, document::Facts};
 use sqlx::PgPool;
 
 /// The most steps from a category to the top: a circle, which the rules refuse, ends here too.
 const MOST_LEVELS: usize = 100;
+
+/// The bytes of rows with which a page ends.
+pub const PAGE_BYTES: usize = 4 << 20;
+
+/// Rows that follow on each other.
+pub struct Page {
+    pub rows: Vec<Row>,
+    /// True where there were no more.
+    pub is_last: bool,
+}
+
+impl Page {
+    fn of(taken: Taken<Row>, most: i64) -> Self {
+        let is_last = !taken.is_cut && (taken.rows.len() as i64) < most;
+        Self { rows: taken.rows, is_last }
+    }
+}
 
 /// A row of `search_products`.
 #[derive(Debug)]
@@ -24,6 +42,10 @@ pub struct Row {
 }
 
 impl Row {
+    fn bytes(&self) -> usize {
+        self.document.as_ref().map_or(0, String::len) + self.sales.len()
+    }
+
     /// The product, its sales and what other streams say of it; none where its own stream was not seen yet.
     pub fn product(self) -> Result<Option<(Product, Vec<Sale>, Facts)>, serde_json::Error> {
         let Some((document, created)) = self.document.zip(self.created_position) else { return Ok(None) };
@@ -66,9 +88,10 @@ pub fn kept_version() -> i32 {
     projections::all().iter().find(|projection| projection.name() == "search").map_or(0, |projection| projection.version())
 }
 
-/// What has changed after `after`, in the order of changes.
-pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
+/// What has changed after `after`, in the order of changes: at most so many rows, and [`PAGE_BYTES`].
+pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<Page, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let rows = sqlx::query_as!(
         Row,
         r#"
         select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count,
@@ -81,8 +104,12 @@ pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<
         after.1,
         most,
     )
-    .fetch_all(pool)
-    .await
+    .fetch(&mut *connection);
+    let taken = bounded::take(rows, Row::bytes, PAGE_BYTES).await?;
+    if taken.rest == Rest::TooMuch {
+        connection.close_on_drop();
+    }
+    Ok(Page::of(taken, most))
 }
 
 /// The row of a product.
@@ -101,9 +128,10 @@ pub async fn one(pool: &PgPool, sku: &str) -> Result<Option<Row>, sqlx::Error> {
     .await
 }
 
-/// What comes after `after` of all rows, by SKU.
-pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
+/// What comes after `after` of all rows, by SKU: at most so many rows, and [`PAGE_BYTES`].
+pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Page, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let rows = sqlx::query_as!(
         Row,
         r#"
         select sku, changed_position, created_position, document::text as document, on_hand, reserved, rating_sum, rating_count,
@@ -115,8 +143,12 @@ pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Vec<Row>, sqlx
         after,
         most,
     )
-    .fetch_all(pool)
-    .await
+    .fetch(&mut *connection);
+    let taken = bounded::take(rows, Row::bytes, PAGE_BYTES).await?;
+    if taken.rest == Rest::TooMuch {
+        connection.close_on_drop();
+    }
+    Ok(Page::of(taken, most))
 }
 
 /// The categories of some products, and those above them.
@@ -155,4 +187,39 @@ pub async fn categories(pool: &PgPool, rows: &[Row]) -> Result<Categories, super
     let category = |(id, document): (String, String)| Ok((id, serde_json::from_str(&document)?));
     let categories: Result<_, serde_json::Error> = found.into_iter().map(|row| category((row.id, row.document))).collect();
     Ok(Categories(categories?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bytes: usize) -> Row {
+        let document = Some("x".repeat(bytes));
+        let (sku, sales) = ("A".to_owned(), "[]".to_owned());
+        Row {
+            sku,
+            changed_position: 1,
+            created_position: Some(1),
+            document,
+            on_hand: 0,
+            reserved: 0,
+            rating_sum: 0,
+            rating_count: 0,
+            sales,
+        }
+    }
+
+    async fn page(rows: usize, bytes: usize) -> (usize, bool) {
+        let answer = futures::stream::iter((0..rows).map(move |_| Ok(row(bytes))));
+        let page = Page::of(bounded::take(Box::pin(answer), Row::bytes, PAGE_BYTES).await.unwrap(), 10);
+        (page.rows.len(), page.is_last)
+    }
+
+    #[tokio::test]
+    async fn a_page_is_the_last_where_neither_its_number_nor_its_bytes_end_it() {
+        assert_eq!(page(9, 100).await, (9, true));
+        assert_eq!(page(10, 100).await, (10, false));
+        assert_eq!(page(9, PAGE_BYTES / 4).await, (4, false));
+        assert_eq!(page(1, 2 * PAGE_BYTES).await, (1, false));
+    }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Error, Projection,
-    consumer::{BATCH_POSITIONS, PACE},
+    consumer::{BATCH_BYTES, BATCH_POSITIONS, PACE},
 };
 
 /// This many events are not waited with.
@@ -108,7 +108,7 @@ impl Consumer {
         let mut check = interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let is_full = self.gathered.arrived.len() + MOST_MESSAGES > BATCH_POSITIONS;
+            let is_full = self.gathered.is_full();
             let due = if self.gathered.arrived.len() >= PLENTY { self.written_at } else { self.written_at + PACE };
             tokio::select! {
                 biased;
@@ -284,10 +284,17 @@ impl Consumer {
 #[derive(Default)]
 struct Gathered {
     arrived: Vec<Arrived>,
+    /// Of their data.
+    bytes: usize,
     steps: Steps,
 }
 
 impl Gathered {
+    /// True where another arrival may have no room.
+    fn is_full(&self) -> bool {
+        self.arrived.len() + MOST_MESSAGES > BATCH_POSITIONS || self.bytes >= BATCH_BYTES
+    }
+
     /// Takes an event that is not applied yet. Gives it back where something is missing before it.
     fn take(&mut self, owned: &Places, event: Arrived) -> Option<Arrived> {
         let place = owned.get(&event.part)?;
@@ -303,6 +310,7 @@ impl Gathered {
             Entry::Occupied(mut step) => step.get_mut().1 = next,
             Entry::Vacant(step) => drop(step.insert((*place, next))),
         }
+        self.bytes += event.bytes;
         self.arrived.push(event);
         None
     }
@@ -340,6 +348,7 @@ mod tests {
             part: part(partition),
             offset: position * 2,
             position,
+            bytes: 1,
             hash: [position.to_be_bytes()[7]; 32],
             timeline: None,
             previous_position,
@@ -363,5 +372,19 @@ mod tests {
         assert_eq!(gathered.arrived.iter().map(|event| event.position).collect::<Vec<_>>(), [13, 15]);
         assert_eq!(gathered.steps, Steps::from([(part(0), (place, Place { next_offset: 31, position: 15, hash: [15; 32], fence: 3 }))]));
         assert_eq!(gathered.batch().undecodable.len(), 2);
+    }
+    #[test]
+    fn a_batch_is_full_by_its_number_or_by_its_bytes() {
+        let place = Place { next_offset: 0, position: 0, hash: [0; 32], fence: 3 };
+        let owned = Places::from([(part(0), place)]);
+        let full_after = |bytes| {
+            let mut gathered = Gathered::default();
+            (1..).find(|position| {
+                assert!(gathered.take(&owned, Arrived { bytes, ..arrived(0, position - 1, *position) }).is_none());
+                gathered.is_full()
+            })
+        };
+        assert_eq!(full_after(1), Some((BATCH_POSITIONS - MOST_MESSAGES) as i64 + 1));
+        assert_eq!(full_after(BATCH_BYTES / 4), Some(4));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use event_store::{
     EventStore, StoredEvent,
-    read::{Filter, payload_bytes},
+    read::{Filter, PAGE_BYTES, payload_bytes},
 };
 use gateway::Problem;
 use parking_lot::Mutex;
@@ -67,17 +67,18 @@ impl Recent {
         }
     }
 
-    /// Those after `after` that `filter` wants, at most `most`, and how far that reaches; none where not all of them are here.
+    /// Those after `after` that `filter` wants, at most `most` and a page's bytes, and how far that reaches; none where not all of them are here.
     fn read(&self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
         if after < self.after {
             return None;
         }
         let skip = usize::try_from(after - self.after).ok()?;
         let mut up_to = self.events.back().map_or(self.after, |last| last.position).max(after);
-        let mut found: Vec<StoredEvent> = Vec::new();
+        let (mut found, mut bytes): (Vec<StoredEvent>, usize) = (Vec::new(), 0);
         for event in self.events.iter().skip(skip).filter(|event| filter.wants(event)) {
             found.push(StoredEvent::clone(event));
-            if found.len() == most {
+            bytes += payload_bytes(event);
+            if found.len() == most || bytes >= PAGE_BYTES {
                 up_to = event.position;
                 break;
             }
@@ -233,5 +234,8 @@ mod tests {
         let next = KEPT_EVENTS as i64 + 6;
         recent.push((next..next + 3).map(|at| event(at, "cart-1", "CartOpened", KEPT_BYTES / 2)).collect());
         assert_eq!((recent.bytes, recent.events.len(), recent.after), (KEPT_BYTES, 2, next), "two of them are all that may be kept");
+        let all = Filter::default();
+        assert_eq!(positions(recent.read(next, &all, 9)), Some((vec![next + 1], next + 1)), "which is a page");
+        assert_eq!(positions(recent.read(next + 1, &all, 9)), Some((vec![next + 2], next + 2)));
     }
 }

@@ -22,7 +22,7 @@ const MOST_PROCESSES: u32 = 64;
 /// again and again with every few commits.
 const SMALL_SEGMENT: u32 = 500;
 /// The memory that documents are gathered in before they are written.
-const WRITER_BYTES: usize = 64 << 20;
+const WRITER_BYTES: usize = 32 << 20;
 
 /// What is kept with each commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,8 +26,9 @@ use crate::kafka::{
 };
 use crate::mark::Mark;
 
-/// The most messages of an arrival.
+/// The most messages of an arrival, which ends besides with the one that makes it so many bytes of data.
 pub const MOST_MESSAGES: usize = 512;
+pub const MOST_BYTES: usize = 256 << 10;
 /// How long a poll waits for a message, and so how long it takes to see that nobody listens any more.
 const POLL_LIMIT: Duration = Duration::from_millis(100);
 /// How often Kafka is asked whether it is back, and how long it may take to answer.
@@ -190,12 +191,17 @@ impl Pump {
         let mut arrived = Vec::new();
         let mut wait = POLL_LIMIT;
         let mut failed = None;
+        let mut bytes = 0;
         while arrived.len() < MOST_MESSAGES
+            && bytes < MOST_BYTES
             && let Some(polled) = self.consumer.poll(wait)
         {
             wait = Duration::ZERO;
             match polled {
-                Ok(message) => arrived.extend(decode(&message, &self.topics, &self.source, &mut self.is_foreign_told)),
+                Ok(message) => {
+                    bytes += message.payload_len();
+                    arrived.extend(decode(&message, &self.topics, &self.source, &mut self.is_foreign_told));
+                }
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -302,6 +308,7 @@ fn decode(message: &BorrowedMessage<'_>, topics: &[Arc<str>], source: &str, is_f
             part: Part { topic: topic.clone(), partition: message.partition() },
             offset: message.offset(),
             position: event.position,
+            bytes: message.payload_len(),
             hash: Mark::new(event.position, &event.hash).hash,
             timeline,
             previous_position,

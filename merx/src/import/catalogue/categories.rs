@@ -7,7 +7,10 @@
 //! Earlier decisions stay: a category is recognised by any name that it has or had, whichever file brought it, under the ids that earlier
 //! versions made too (they left out what is not ASCII: `Küche` was `k-che`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+};
 
 use command_api::handler::Handler;
 use deunicode::deunicode;
@@ -18,6 +21,7 @@ use event_schemas::{
     ids::CategoryId,
 };
 use event_store::EventStore;
+use futures::TryStreamExt as _;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
@@ -113,9 +117,9 @@ impl Writer<'_> {
 
     /// Every name that a category has or had; none where there is no such category.
     async fn names(&self, id: &CategoryId) -> Result<Vec<String>, Error> {
-        let events = self.store.read_stream(&StreamId::category_of(id), 1, i64::MAX, MAX_EVENTS).await?;
-        let mut names = Vec::new();
-        for stored in events {
+        let (stream, mut names) = (StreamId::category_of(id), Vec::new());
+        let mut events = pin!(self.store.stream_up_to(&stream, MAX_EVENTS));
+        while let Some(stored) = events.try_next().await? {
             let event = stored.decode().map_err(event_store::Error::from)?.event;
             if let Event::Category(
                 category::Event::Created(CategoryCreated { name, .. }) | category::Event::Renamed(CategoryRenamed { name }),

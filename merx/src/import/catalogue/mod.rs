@@ -13,11 +13,11 @@ use event_schemas::ids::Sku;
 use event_store::EventStore;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     Error, Products, Rejection, Rejections, Tally,
-    run::{IN_FLIGHT, Run},
+    run::{IN_FLIGHT, Room, Run},
     source::Source,
 };
 use categories::{MAX_CATEGORIES, Names};
@@ -73,7 +73,12 @@ pub(super) async fn import(store: &EventStore, source: Source, existing: Existin
     let writer = Writer::new(store, &run, existing, categories);
     let (to, mut rows) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || send_rows(&source, &to));
-    let mut written = stream::poll_fn(|context| rows.poll_recv(context)).map(|row| writer.write(row)).buffer_unordered(IN_FLIGHT);
+    let write = async |(row, room)| {
+        let written = writer.write(row).await;
+        drop::<OwnedSemaphorePermit>(room);
+        written
+    };
+    let mut written = stream::poll_fn(|context| rows.poll_recv(context)).map(write).buffer_unordered(IN_FLIGHT);
     while let Some(outcome) = written.next().await {
         progress.inc(1);
         match outcome? {
@@ -119,7 +124,8 @@ impl Survey {
 }
 
 /// Sends every row; those that make no product come back. Ends early where nobody receives any more.
-fn send_rows(source: &Source, to: &mpsc::Sender<Row>) -> Result<Rejections, Error> {
+fn send_rows(source: &Source, to: &mpsc::Sender<(Row, OwnedSemaphorePermit)>) -> Result<Rejections, Error> {
+    let room = Room::new();
     let mut rejected = Rejections::default();
     let mut lines: HashMap<Sku, u64> = HashMap::new();
     each_row(source, |row| {
@@ -130,7 +136,7 @@ fn send_rows(source: &Source, to: &mpsc::Sender<Row>) -> Result<Rejections, Erro
             }
         });
         match first_of_its_sku {
-            Ok(row) => return to.blocking_send(row).is_ok(),
+            Ok(row) => return room.take(row.bytes()).is_some_and(|room| to.blocking_send((row, room)).is_ok()),
             Err(rejection) => rejected.add(rejection),
         }
         true

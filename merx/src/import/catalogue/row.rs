@@ -75,6 +75,15 @@ pub struct Row {
     pub stock: Option<u32>,
 }
 
+impl Row {
+    /// About how many bytes of text it has.
+    pub fn bytes(&self) -> usize {
+        let said = |text: &Said<String>| if let Said::This(text) = text { text.len() } else { 0 };
+        let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
+        self.title.len() + said(&self.description) + said(&self.category) + said(&self.brand) + attributes
+    }
+}
+
 impl Columns {
     /// Reads the first line, or says what is wrong with it.
     pub fn read(header: &[String]) -> Result<Self, String> {

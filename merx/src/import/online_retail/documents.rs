@@ -82,7 +82,7 @@ impl<'r> Writer<'r> {
 
     /// Writes an invoice, if it is not there.
     pub async fn write(&self, document: Document) -> Result<Imported, Error> {
-        let Document { line, rows, invoice, body, corrections } = document;
+        let Document { line, rows, invoice, body, corrections, .. } = document;
         let corrections = self.write_corrections(&corrections).await?;
         let Some(body) = body else { return Ok(Imported { rows, corrections, ..nothing() }) };
         let stream = StreamId::order(identity::order(SOURCE, &invoice, body.at()));

@@ -21,6 +21,10 @@ use crate::import::Rejection;
 
 /// For how many rows of others an invoice stays open.
 const OPEN_ROWS: u64 = 1_000;
+/// The most bytes of the invoices that are open.
+const OPEN_BYTES: usize = 32 << 20;
+/// About what a line takes besides its texts.
+const LINE_BYTES: usize = 100;
 /// The most lines of an invoice.
 const MAX_LINES: usize = 10_000;
 
@@ -31,6 +35,8 @@ pub struct Document {
     pub line: u64,
     /// How many rows it had.
     pub rows: u64,
+    /// The bytes of its texts, about.
+    pub bytes: usize,
     /// The invoice's number.
     pub invoice: String,
     /// Its order or return; an invoice of nothing but corrections has none.
@@ -86,6 +92,8 @@ struct Open {
     lines: Vec<ImportedLine>,
     total: Decimal,
     corrections: Vec<(Sku, StockCorrectionImported)>,
+    /// Of its lines and corrections, about.
+    bytes: usize,
 }
 
 /// The invoices whose rows may not have come all.
@@ -93,19 +101,28 @@ pub struct Invoices {
     currency: Currency,
     open: Vec<Open>,
     rows: u64,
+    /// Of all that are open.
+    bytes: usize,
 }
 
 impl Invoices {
     /// None yet.
     pub fn new(currency: Currency) -> Self {
-        Self { currency, open: Vec::new(), rows: 0 }
+        Self { currency, open: Vec::new(), rows: 0, bytes: 0 }
     }
 
     /// Takes in a row, and says why it can't be of its invoice.
     pub fn add(&mut self, row: Row) -> Result<(), Rejection> {
         self.rows += 1;
+        let bytes = row.code.len() + row.description.len() + LINE_BYTES;
+        if self.bytes + bytes > OPEN_BYTES {
+            let reason = format!("invoices whose rows are mixed have more than {} MiB: sort the rows by InvoiceNo", OPEN_BYTES >> 20);
+            return Err(Rejection { line: row.line, rows: 1, reason, amount: Some(row.amount) });
+        }
         if let Some(open) = self.open.iter_mut().rev().find(|open| open.invoice == row.invoice) {
-            return open.add(row, self.rows);
+            open.add(row, self.rows, bytes)?;
+            self.bytes += bytes;
+            return Ok(());
         }
         let mut open = Open {
             line: row.line,
@@ -118,8 +135,10 @@ impl Invoices {
             lines: Vec::new(),
             total: Decimal::ZERO,
             corrections: Vec::new(),
+            bytes: 0,
         };
-        open.add(row, self.rows)?;
+        open.add(row, self.rows, bytes)?;
+        self.bytes += bytes;
         self.open.push(open);
         Ok(())
     }
@@ -131,6 +150,7 @@ impl Invoices {
             return Vec::new();
         }
         let complete: Vec<Open> = self.open.extract_if(.., |open| open.last_row <= oldest).collect();
+        self.bytes -= complete.iter().map(|open| open.bytes).sum::<usize>();
         complete.into_iter().map(|open| open.close(self.currency)).collect()
     }
 
@@ -141,7 +161,7 @@ impl Invoices {
 }
 
 impl Open {
-    fn add(&mut self, row: Row, nth: u64) -> Result<(), Rejection> {
+    fn add(&mut self, row: Row, nth: u64, bytes: usize) -> Result<(), Rejection> {
         let Row { line, kind, code, sku, description, quantity, at, unit_price, amount, customer, country, .. } = row;
         let misfit = |reason: String| Rejection { line, rows: 1, reason, amount: Some(amount) };
         if customer != self.customer || country != self.country {
@@ -164,11 +184,12 @@ impl Open {
         self.total = total;
         self.last_row = nth;
         self.rows += 1;
+        self.bytes += bytes;
         Ok(())
     }
 
     fn close(self, currency: Currency) -> Document {
-        let Self { line, rows, invoice, at, customer, country, lines, total, corrections, .. } = self;
+        let Self { line, rows, invoice, at, customer, country, lines, total, corrections, bytes, .. } = self;
         let number = invoice.clone();
         let body = match (lines.is_empty(), is_return(&invoice)) {
             (true, _) => None,
@@ -193,6 +214,6 @@ impl Open {
                 total,
             })),
         };
-        Document { line, rows, invoice: number, body, corrections }
+        Document { line, rows, bytes, invoice: number, body, corrections }
     }
 }

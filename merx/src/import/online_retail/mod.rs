@@ -26,7 +26,7 @@ use event_store::EventStore;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use rust_decimal::Decimal;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     Error, Products, Rejections, Tally,
@@ -139,8 +139,12 @@ async fn write_documents(
     let (to, mut documents) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || reading::send_documents(&source, currency, &to));
     let writer = documents::Writer::new(store, run);
-    let mut imported =
-        stream::poll_fn(|context| documents.poll_recv(context)).map(|document| writer.write(document)).buffer_unordered(IN_FLIGHT);
+    let write = async |(document, room)| {
+        let written = writer.write(document).await;
+        drop::<OwnedSemaphorePermit>(room);
+        written
+    };
+    let mut imported = stream::poll_fn(|context| documents.poll_recv(context)).map(write).buffer_unordered(IN_FLIGHT);
     while let Some(outcome) = imported.next().await {
         let outcome = outcome?;
         progress.inc(outcome.rows);

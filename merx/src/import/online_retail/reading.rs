@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use event_schemas::{Currency, ids::Sku};
 use rust_decimal::Decimal;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     invoice::{Document, Invoices},
@@ -13,6 +13,7 @@ use super::{
 use crate::import::{
     Error, Rejections,
     rows::{Damage, Rows},
+    run::Room,
     source::{Reader, Source},
 };
 
@@ -78,7 +79,13 @@ impl Listing {
 }
 
 /// Reads `source` again and sends every invoice; what fits nowhere comes back. Ends early where nobody receives any more.
-pub fn send_documents(source: &Source, currency: Currency, to: &mpsc::Sender<Document>) -> Result<Rejections, Error> {
+pub fn send_documents(
+    source: &Source,
+    currency: Currency,
+    to: &mpsc::Sender<(Document, OwnedSemaphorePermit)>,
+) -> Result<Rejections, Error> {
+    let room = Room::new();
+    let send = |document: Document| room.take(document.bytes).is_some_and(|room| to.blocking_send((document, room)).is_ok());
     let mut rows = open(source)?;
     let mut invoices = Invoices::new(currency);
     let mut rejected = Rejections::default();
@@ -88,13 +95,13 @@ pub fn send_documents(source: &Source, currency: Currency, to: &mpsc::Sender<Doc
             Err(rejection) => rejected.add(rejection),
         }
         for document in invoices.complete() {
-            if to.blocking_send(document).is_err() {
+            if !send(document) {
                 return Ok(rejected);
             }
         }
     }
     for document in invoices.rest() {
-        if to.blocking_send(document).is_err() {
+        if !send(document) {
             break;
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use event_schemas::events::order::ImportedLineKind;
 
 use super::{
-    invoice::{Body, Document},
+    invoice::{Body, Document, Invoices},
     reading::{Listing, Survey, send_documents},
     row::{HEADER, Kind, Row},
 };
@@ -34,10 +34,12 @@ fn raw_file(bytes: &[u8]) -> (tempfile::NamedTempFile, Source) {
 
 fn documents(rows: &str) -> (Vec<Document>, Rejections) {
     let (_file, source) = file(rows);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
     let (to, mut from) = tokio::sync::mpsc::channel(10_000);
     let rejected = send_documents(&source, "GBP".parse().unwrap(), &to).unwrap();
     let mut sent = Vec::new();
-    while let Ok(document) = from.try_recv() {
+    while let Ok((document, _)) = from.try_recv() {
         sent.push(document);
     }
     (sent, rejected)
@@ -162,6 +164,21 @@ fn an_invoice_stays_open_for_a_thousand_rows_and_no_more() {
         sent.iter().filter(|document| document.invoice == "1").count()
     };
     assert_eq!((parts(998), parts(1_000)), (1, 2));
+}
+
+#[test]
+fn open_invoices_are_bounded_in_bytes() {
+    let mut invoices = Invoices::new("GBP".parse().unwrap());
+    let description = "\u{1f600}".repeat(500);
+    let row = |nth: usize| read(&format!("{},21212,{description},1,2011-02-01 11:19:00,2,,UK", nth % 4)).unwrap();
+    let taken = (0..).take_while(|nth| invoices.add(row(*nth)).is_ok()).count();
+    assert!((12_000..17_000).contains(&taken), "{taken} rows of 2,000 bytes");
+    for nth in 0..1_000 {
+        let reason = invoices.add(row(nth)).unwrap_err().reason;
+        assert_eq!(reason, "invoices whose rows are mixed have more than 32 MiB: sort the rows by InvoiceNo");
+    }
+    assert_eq!(invoices.complete().iter().map(|document| document.rows).sum::<u64>(), taken as u64);
+    assert!(invoices.add(row(0)).is_ok(), "there is room again");
 }
 
 #[test]
