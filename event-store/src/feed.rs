@@ -358,12 +358,12 @@ mod tests {
     #[test]
     fn a_batch_ends_with_the_event_that_makes_it_full() {
         let mut recent = Recent::at(0);
-        recent.push(0, (1..=6).map(|position| weighed(position, BATCH_BYTES / 2)).collect());
+        recent.push(0, (1..=4).map(|position| weighed(position, BATCH_BYTES / 2)).collect());
         assert_eq!(positions(recent.read(0, 9)), Some(vec![1, 2]));
         assert_eq!(positions(recent.read(2, 1)), Some(vec![3]));
-        recent.push(6, vec![weighed(7, 2 * BATCH_BYTES), weighed(8, 1)]);
-        assert_eq!(positions(recent.read(6, 9)), Some(vec![7]), "one at least");
-        assert_eq!(positions(recent.read(7, 9)), Some(vec![8]));
-        assert_eq!(positions(recent.read(8, 9)), None);
+        recent.push(4, vec![weighed(5, BATCH_BYTES + 1), weighed(6, 1)]);
+        assert_eq!(positions(recent.read(4, 9)), Some(vec![5]), "one at least");
+        assert_eq!(positions(recent.read(5, 9)), Some(vec![6]));
+        assert_eq!(positions(recent.read(6, 9)), None);
     }
 }
