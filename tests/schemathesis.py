@@ -23,7 +23,6 @@ MEANINGS = [
     (r"Merx-Min-Position", "out_of_range"),  # beyond the head of the log
     (r"\?(after|cursor)", "out_of_range"),  # likewise
     (r"\?cursor", "unknown_cursor"),  # of another list
-    (r"\?cursor", "malformed"),  # the letters of a cursor, but none that was ever given
     (r"\?(after|at)", "conflicting"),  # with another parameter
     (r"\?currency", "currency_required"),  # products have prices in several
     (r"\?(from|price_min)", "out_of_range"),  # greater than its counterpart
