@@ -152,7 +152,7 @@ async fn serve(options: &Options, work: &Work, listener: TcpListener, database: 
     let mut workers = JoinSet::new();
     let holder = Uuid::now_v7();
     let parts = health::Parts { roles: roles.clone(), holder, published, index: search.as_ref().and_then(Search::own_index) };
-    let health = Health::new(database.pool.clone(), gateway::metrics::install(), parts);
+    let health = Health::new(store.clone(), gateway::metrics::install(), parts);
     roles::start(roles, &shop, holder, kafka.as_ref(), &stopping, &mut workers);
     if let Some(search) = &search {
         search.keep(roles, &database.pool, holder, &stopping, &mut workers).await.map_err(Error::Reads)?;

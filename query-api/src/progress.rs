@@ -71,7 +71,7 @@ struct Consumer {
     /// Whether it keeps up.
     state: ConsumerState,
     /// Why it does not go on, where it is failing.
-    failure: Option<String>,
+    failing: Option<String>,
     /// How far a new read model has come, where one is being built beside the one in use.
     rebuild: Option<Rebuild>,
     /// Streams that it could not go on with, the longest parked first; the first 100.
@@ -157,7 +157,7 @@ async fn read(queries: &Queries) -> Result<Progress, Error> {
         lag: consumer.lag,
         lag_seconds: consumer.lag_seconds,
         state: consumer.state.into(),
-        failure: consumer.failure,
+        failing: consumer.failure,
         rebuild: consumer.rebuild.map(|progress::Rebuild { version, position, lag }| Rebuild { version, position, lag }),
         updated_at: consumer.updated_at,
     });

@@ -151,7 +151,7 @@ async fn roll(shop: &mut Shop, newer: Launch) {
     tokio::time::sleep(PHASE).await;
     assert!(load.counts().0 > before.0, "the older one goes on with what it can read");
     until(&mut database, NOTHING_PARKED).await;
-    let is_told = |item: &Value| item["failure"].as_str().is_some_and(|failure| failure.contains("or newer: nothing was parked"));
+    let is_told = |item: &Value| item["failing"].as_str().is_some_and(|failure| failure.contains("or newer: nothing was parked"));
     older.until("/v1/projections", |progress| progress.items().iter().any(is_told)).await;
 
     // Forward for good, while the older one still runs.

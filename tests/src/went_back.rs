@@ -93,6 +93,13 @@ async fn a_server_whose_database_was_put_back_goes_on_with_what_is_there() {
     shop.until("/v1/projections", |projections| projections["head"] == before["head"] && projections["timeline"]["id"] != timeline).await;
     let now = settled(&shop).await;
     assert!(now["timeline"]["since"].as_i64() <= before["head"].as_i64(), "{now}");
+    let readiness = shop.get("/readyz").await.expect(200);
+    assert_eq!(
+        (&readiness["status"], &readiness["went_back"]["since"]),
+        (&json!("degraded"), &now["timeline"]["since"]),
+        "{}",
+        readiness.body
+    );
     shop.get(&format!("/v1/products/{lost}")).await.expect(404);
     shop.get(&format!("/v1/orders/{late}")).await.expect(404);
     stock_becomes(&shop, &kept, 10, 0).await;

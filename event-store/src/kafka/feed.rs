@@ -16,6 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::{
     Settings,
@@ -176,6 +177,9 @@ impl Task {
             if self.breaks != self.store.breaks() {
                 return Ok(()); // which is seen above
             }
+            if published.timeline != held.timeline {
+                return Ok(()); // what is held may be of events that the log has lost
+            }
             looked_at = Instant::now();
             while let Some(batch) = held.release(&published, self.up_to, self.most) {
                 let (batch, newer) = newer::split(self.store.pool(), batch).await?;
@@ -215,6 +219,8 @@ impl Task {
 
 /// What has arrived and was not handed on.
 struct Held {
+    /// The timeline that the log was on before anything of it had arrived.
+    timeline: Uuid,
     /// How far each partition has arrived.
     seen: BTreeMap<Part, i64>,
     events: BTreeMap<i64, (Hash, Result<Arc<Recorded>, Undecodable>)>,
@@ -223,7 +229,8 @@ struct Held {
 impl Held {
     /// Everything up to `up_to` has been handed on.
     fn new(published: &Published, up_to: i64) -> Self {
-        Self { seen: published.parts.keys().map(|part| (part.clone(), up_to)).collect(), events: BTreeMap::new() }
+        let seen = published.parts.keys().map(|part| (part.clone(), up_to)).collect();
+        Self { timeline: published.timeline, seen, events: BTreeMap::new() }
     }
 
     /// Takes what was not seen before; false where something is missing before it.
@@ -240,8 +247,11 @@ impl Held {
         true
     }
 
-    /// What comes after `up_to` of which nothing can come in between any more; none where that is nothing.
+    /// What comes after `up_to` of which nothing can come in between any more; none where that is nothing, or where another timeline has begun.
     fn release(&mut self, published: &Published, up_to: i64, most: usize) -> Option<Batch> {
+        if published.timeline != self.timeline {
+            return None;
+        }
         let lacking = published.parts.iter().filter_map(|(part, (_, last))| self.seen.get(part).copied().filter(|seen| seen < last));
         let lacking = lacking.min().filter(|seen| *seen < published.position);
         // What is lacking comes after something that has come, or after what has been handed on.
@@ -286,6 +296,7 @@ mod tests {
         Published {
             position,
             hash: [position.to_be_bytes()[7]; 32],
+            timeline: Uuid::nil(),
             parts: (0..).zip(last).map(|(partition, last)| (part(partition), (0, last))).collect(),
         }
     }
@@ -324,6 +335,14 @@ mod tests {
         }
         assert!(!held.take(arrived(1, 11, 12)), "11 has not come");
         assert_eq!(positions(held.release(&published(14, [14, 10]), 10, 9)), Some((vec![14], 14)));
+    }
+
+    #[test]
+    fn what_is_held_of_a_timeline_that_has_ended_is_not_handed_on() {
+        let mut held = Held::new(&published(10, [8, 10]), 10);
+        assert!(held.take(arrived(0, 8, 11)), "it was lost, as nobody here knows yet");
+        let later = Published { timeline: Uuid::max(), ..published(11, [8, 11]) };
+        assert_eq!(positions(held.release(&later, 10, 9)), None, "another event stands there now");
     }
 
     #[test]

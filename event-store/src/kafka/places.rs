@@ -9,6 +9,7 @@ use std::{
 };
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{partition, topics::category_of_stream};
 use crate::{
@@ -48,6 +49,8 @@ pub struct Published {
     pub position: i64,
     /// Of the event there.
     pub hash: Hash,
+    /// The timeline that the log is on, as of that.
+    pub timeline: Uuid,
     /// As of that: of each partition the offset after its last event, and that event's position.
     pub parts: BTreeMap<Part, (i64, i64)>,
 }
@@ -181,7 +184,7 @@ pub async fn published(connection: &mut PgConnection, topics: &[String]) -> Resu
     let rows = sqlx::query!(
         r#"
         select coalesce(c.position, 0) as "published!", c.hash as "hash?", k.topic as "topic?", k.partition as "partition?", k.next_offset as "next_offset?",
-               k.position as "position?"
+               k.position as "position?", (select id from timelines order by id desc limit 1) as "timeline?"
         from (select from log_head) one
         left join checkpoints c on c.name = 'publisher'
         left join kafka_published k on k.topic = any($1)
@@ -191,7 +194,8 @@ pub async fn published(connection: &mut PgConnection, topics: &[String]) -> Resu
     .fetch_all(connection)
     .await?;
     let Mark { position, hash } = rows.first().map_or(Mark::START, |row| Mark::new(row.published, row.hash.as_deref().unwrap_or_default()));
-    let mut published = Published { position, hash, parts: BTreeMap::new() };
+    let timeline = rows.first().and_then(|row| row.timeline).unwrap_or_default();
+    let mut published = Published { position, hash, timeline, parts: BTreeMap::new() };
     for row in rows {
         if let (Some(topic), Some(partition), Some(offset), Some(position)) = (row.topic, row.partition, row.next_offset, row.position) {
             published.parts.insert(Part { topic: topic.into(), partition }, (offset, position));

@@ -10,14 +10,15 @@ use std::{
 };
 
 use ::search::Index;
+use event_schemas::Timestamp;
 use event_store::{
+    EventStore,
     kafka::publisher,
     progress::{self, Consumer, Progress},
 };
 use gateway::{Problem, metrics::Handle};
 use schemars::JsonSchema;
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
@@ -29,13 +30,15 @@ const READY: u8 = 1;
 const STOPPING: u8 = 2;
 /// The longest that the database may take to say how far everybody has come.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// How long a process is degraded once the log was found to have gone back: long enough for whoever looks at it to be told.
+const WENT_BACK_IS_NEWS: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Health of this server, as probes and metrics tell it. Cheap to clone.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
 struct Inner {
-    pool: PgPool,
+    store: EventStore,
     metrics: Handle,
     phase: AtomicU8,
     parts: Parts,
@@ -60,6 +63,17 @@ pub struct Readiness {
     status: Status,
     /// Of each of its roles.
     roles: Vec<RoleState>,
+    /// The newest break in the history of the log; null where there was none.
+    went_back: Option<WentBack>,
+}
+
+/// A break in the history of the log: it was restored from a backup, or a standby took over without its newest events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+struct WentBack {
+    /// The last position of the history before it that is still in the log. What was acknowledged after it is lost.
+    since: i64,
+    /// The time at which it was found.
+    at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -101,12 +115,14 @@ struct Seen {
     publisher: Option<publisher::Health>,
     /// True where the index of this process was ever filled, or there is nothing to fill it with; none where it has none.
     is_index_filled: Option<bool>,
+    went_back: Option<WentBack>,
+    now: Timestamp,
 }
 
 impl Health {
     /// A server that is starting.
-    pub fn new(pool: PgPool, metrics: Handle, parts: Parts) -> Self {
-        Self(Arc::new(Inner { pool, metrics, phase: AtomicU8::new(STARTING), parts }))
+    pub fn new(store: EventStore, metrics: Handle, parts: Parts) -> Self {
+        Self(Arc::new(Inner { store, metrics, phase: AtomicU8::new(STARTING), parts }))
     }
 
     /// Every role is up.
@@ -134,7 +150,8 @@ impl Health {
             Some(index) => Some(!has_rows || index.place().await.is_ok_and(|place| place.is_some())),
             None => None,
         };
-        judge(&parts.roles, parts.holder, &Seen { progress, publisher, is_index_filled })
+        let (went_back, now) = (self.went_back(), chrono::Utc::now().into());
+        judge(&parts.roles, parts.holder, &Seen { progress, publisher, is_index_filled, went_back, now })
     }
 
     /// Everything that was measured, in the text of Prometheus, and how those consumers do whose leases this process holds.
@@ -149,7 +166,14 @@ impl Health {
     }
 
     async fn progress(&self) -> Option<Progress> {
-        timeout(LOOK_LIMIT, progress::read(&self.0.pool)).await.ok()?.ok()
+        timeout(LOOK_LIMIT, progress::read(self.0.store.pool())).await.ok()?.ok()
+    }
+
+    /// The newest break in the history of the log, whoever found it.
+    fn went_back(&self) -> Option<WentBack> {
+        let timeline = self.0.store.timeline();
+        let is_first = timeline.since == 0 && self.0.store.breaks() == 0;
+        (!is_first).then_some(WentBack { since: timeline.since, at: timeline.begun_at })
     }
 }
 
@@ -162,8 +186,10 @@ fn judge(roles: &[Role], holder: Uuid, seen: &Seen) -> Result<Readiness, Problem
         let told: Vec<String> = told.map(|role| format!("{}: {}", role.name, role.detail.as_deref().unwrap_or_default())).collect();
         return Err(Problem::unavailable(format!("Not all roles work: {}.", told.join("; "))).with("roles", &roles_of));
     }
-    let is_ready = roles_of.iter().all(|role| role.state == State::Ready);
-    Ok(Readiness { status: if is_ready { Status::Ready } else { Status::Degraded }, roles: roles_of })
+    let is_news = seen.went_back.as_ref().is_some_and(|broken| seen.now.since(broken.at) < WENT_BACK_IS_NEWS);
+    let is_ready = !is_news && roles_of.iter().all(|role| role.state == State::Ready);
+    let status = if is_ready { Status::Ready } else { Status::Degraded };
+    Ok(Readiness { status, roles: roles_of, went_back: seen.went_back.clone() })
 }
 
 fn state_of(role: Role, holder: Uuid, seen: &Seen) -> RoleState {
@@ -249,7 +275,8 @@ mod tests {
     }
 
     fn seen(consumers: Vec<Consumer>) -> Seen {
-        Seen { progress: Progress { head: 10, consumers }, publisher: None, is_index_filled: Some(true) }
+        let progress = Progress { head: 10, consumers };
+        Seen { progress, publisher: None, is_index_filled: Some(true), went_back: None, now: Timestamp::from_micros(0) }
     }
 
     const ALL: [Role; 6] = [Role::CommandApi, Role::QueryApi, Role::Projector, Role::Publisher, Role::PaymentWorker, Role::ProcessManager];
@@ -296,6 +323,20 @@ mod tests {
         let shared = consumer(search::NAME, progress::State::Failing, Some(other));
         let degraded = judge(&[Role::QueryApi], me, &Seen { is_index_filled: None, ..seen(vec![shared]) }).unwrap();
         assert_eq!(degraded.status, Status::Degraded, "all but search is answered");
+    }
+
+    #[test]
+    fn a_log_that_went_back_is_told_of_and_degrades_for_ten_minutes() {
+        let me = Uuid::now_v7();
+        let broken = WentBack { since: 7, at: Timestamp::from_micros(1_000_000) };
+        for (seconds, status) in [(600, Status::Degraded), (601, Status::Ready)] {
+            let now = Timestamp::from_micros(seconds * 1_000_000);
+            let seen = Seen { went_back: Some(broken.clone()), now, ..seen(Vec::new()) };
+            for roles in [&ALL[..], &[Role::QueryApi], &[Role::Publisher]] {
+                let readiness = judge(roles, me, &seen).unwrap();
+                assert_eq!((readiness.status, readiness.went_back), (status, Some(broken.clone())), "{seconds}");
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub fn routes(health: Health) -> Routes {
                 .summary("Can the process do what it is for")
                 .description(
                     "200 `ready` where every role works, 200 `degraded` where something does not and the process can do what it is for all the \
-                     same: one that takes writes can as long as the database answers. Otherwise 503, with the same `roles`.",
+                     same: one that takes writes can as long as the database answers. Otherwise 503, with the same `roles`. Where the log went \
+                     back, `went_back` says so, and the process is `degraded` for ten minutes.",
                 )
                 .tag("Operations")
                 .answers::<Readiness>(200),

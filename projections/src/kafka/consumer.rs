@@ -288,14 +288,16 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Takes an event that is not applied yet. Gives it back where something is missing before it.
+    /// Takes an event that is not applied yet. Gives it back where something is missing before it, or where what was gathered is of another
+    /// timeline: that is written by itself, or is found not to be in the log any more.
     fn take(&mut self, owned: &Places, event: Arrived) -> Option<Arrived> {
         let place = owned.get(&event.part)?;
         let reached = self.steps.get(&event.part).map_or(place.position, |(_, next)| next.position);
         if event.position <= reached {
             return None;
         }
-        if event.previous_position > reached {
+        let is_of_another = self.arrived.last().is_some_and(|last| last.timeline != event.timeline);
+        if event.previous_position > reached || is_of_another {
             return Some(event);
         }
         let next = Place { next_offset: event.offset + 1, position: event.position, hash: event.hash, ..*place };
@@ -345,6 +347,17 @@ mod tests {
             previous_position,
             event: Err(event),
         }
+    }
+
+    #[test]
+    fn a_batch_is_of_one_timeline() {
+        let owned = Places::from([(part(0), Place { next_offset: 5, position: 10, hash: [10; 32], fence: 3 })]);
+        let of = |timeline: u128, event: Arrived| Arrived { timeline: Some(uuid::Uuid::from_u128(timeline)), ..event };
+        let mut gathered = Gathered::default();
+        assert!(gathered.take(&owned, of(1, arrived(0, 7, 11))).is_none(), "it was lost, as nobody here knows yet");
+        assert!(gathered.take(&owned, of(2, arrived(0, 11, 12))).is_some(), "with it nobody would see that 11 is another one now");
+        gathered = Gathered::default();
+        assert!(gathered.take(&owned, of(2, arrived(0, 7, 12))).is_none());
     }
 
     #[test]

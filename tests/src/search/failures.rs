@@ -183,7 +183,7 @@ async fn search_alone_is_away_and_catches_up_by_itself() {
     shop.get_at("/v1/products/PAN", position).await.expect(200);
     shop.get("/readyz").await.expect(200);
     let failing = shop.until("/v1/projections", |progress| of_search(&progress.body)["state"] == "failing").await;
-    assert!(of_search(&failing.body)["failure"].as_str().unwrap().contains("500"), "{failing}");
+    assert!(of_search(&failing.body)["failing"].as_str().unwrap().contains("500"), "{failing}");
     double.fail(Fault::None);
     shop.until("/v1/search?q=copper", |answer| answer["total"] == 2).await;
     shop.until("/v1/projections", |progress| of_search(&progress.body)["state"] == "live").await;
