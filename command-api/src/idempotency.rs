@@ -130,7 +130,7 @@ fn digest(texts: &[&[u8]]) -> [u8; 32] {
 async fn kept(pool: &PgPool, keyed: &Keyed) -> Result<Option<Response>, Problem> {
     let unreadable = |error: sqlx::Error| unstored(&error.into());
     let row = sqlx::query!(
-        "select fingerprint, location, version, position, body, created_at from idempotency_keys where scope = $1",
+        "select fingerprint, status, location, version, position, body, created_at from idempotency_keys where scope = $1",
         &keyed.scope[..]
     )
     .fetch_optional(pool)
@@ -148,7 +148,7 @@ async fn kept(pool: &PgPool, keyed: &Keyed) -> Result<Option<Response>, Problem>
         let detail = "This idempotency key was used for another request: another method, path or body. Use a new key for a new request.";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail));
     }
-    let answer: Answer = Draft::kept(row.location, row.version, row.body).at(row.position);
+    let answer: Answer = Draft::kept(row.status, row.location, row.version, row.body).at(row.position);
     Ok(Some(answer.replayed().into_response()))
 }
 

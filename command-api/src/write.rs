@@ -7,14 +7,14 @@ use axum::{
 };
 use domain::Aggregate;
 use event_schemas::StreamId;
-use event_store::KeyedAnswer;
+use event_store::{EventStore, KeyedAnswer, Unit};
 use gateway::{ETag, IfMatch, Problem, position};
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 
 use crate::{
     handler::{Context, Handler},
-    refusals::{Told, problem},
+    refusals::{Told, problem, unstored},
     shop::now,
 };
 
@@ -85,7 +85,7 @@ impl Write {
         self.keyed.map(|Keyed { scope, fingerprint }| KeyedAnswer {
             scope,
             fingerprint,
-            status: if draft.location.is_some() { 201 } else { 200 },
+            status: draft.status,
             location: draft.location.clone(),
             version: draft.version,
             body: draft.body.clone(),
@@ -93,11 +93,24 @@ impl Write {
             position_without_events: 0,
         })
     }
+
+    /// Answers with what was committed at `position` before, and keeps the answer. After a crash in between, the same request is a new one.
+    ///
+    /// # Errors
+    /// The log can't be reached, or another request with the key was accepted meanwhile.
+    pub async fn answer(&self, store: &EventStore, draft: Draft, position: i64) -> Result<Answer, Problem> {
+        if let Some(answer) = self.keep(&draft) {
+            let kept = KeyedAnswer { position_without_events: position, ..answer };
+            store.append(Unit { parts: Vec::new(), answer: Some(kept) }).await.map_err(|error| unstored(&error))?;
+        }
+        Ok(draft.at(position))
+    }
 }
 
 /// What a write will answer with once it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
+    status: i16,
     /// Where the resource is, if it was created.
     location: Option<String>,
     version: i64,
@@ -107,12 +120,17 @@ pub struct Draft {
 impl Draft {
     /// 200: the resource was changed, or there was nothing to change. `None` where it can't be written as JSON.
     pub fn changed(version: i64, resource: &impl Serialize) -> Option<Self> {
-        serde_json::to_string(resource).ok().map(|body| Self { location: None, version, body })
+        serde_json::to_string(resource).ok().map(|body| Self { status: 200, location: None, version, body })
     }
 
     /// 201: the resource was created, or something that it shows.
     pub fn created(location: String, version: i64, resource: &impl Serialize) -> Option<Self> {
-        Self::changed(version, resource).map(|draft| Self { location: Some(location), ..draft })
+        Self::changed(version, resource).map(|draft| Self { status: 201, location: Some(location), ..draft })
+    }
+
+    /// 202: it was asked for, and is done by others.
+    pub fn accepted(version: i64, resource: &impl Serialize) -> Option<Self> {
+        Self::changed(version, resource).map(|draft| Self { status: 202, ..draft })
     }
 
     /// The answer, committed at `position`.
@@ -123,8 +141,8 @@ impl Draft {
 
     /// The draft of an answer that was kept.
     #[must_use]
-    pub fn kept(location: Option<String>, version: i64, body: String) -> Self {
-        Self { location, version, body }
+    pub fn kept(status: i16, location: Option<String>, version: i64, body: String) -> Self {
+        Self { status, location, version, body }
     }
 }
 
@@ -149,7 +167,7 @@ impl IntoResponse for Answer {
         let Self { draft, position, is_replayed } = self;
         let mut response = Response::new(Body::from(draft.body));
         let location = draft.location.and_then(|location| HeaderValue::from_str(&location).ok());
-        *response.status_mut() = if location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+        *response.status_mut() = u16::try_from(draft.status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ETAG, ETag::of(draft.version).header());

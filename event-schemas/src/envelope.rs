@@ -19,6 +19,8 @@ pub struct StreamId(Arc<str>);
 impl StreamId {
     /// The longest name: a category, and a code of 64 characters or a UUID.
     pub const MAX_LEN: usize = 80;
+    /// Regular expression of a name.
+    pub const PATTERN: &str = "^[a-z]+-[A-Za-z0-9._-]+$";
 
     fn new(category: &str, id: impl fmt::Display) -> Self {
         Self(format!("{category}-{id}").into())

@@ -11,12 +11,13 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{FieldError, Problem};
 
-/// Regular expression of an `If-Match`: `*`, or a list of tags in quotes.
-pub const IF_MATCH_PATTERN: &str = r#"^(\*|[ \t,]*(W/)?"[!#-~]*"([ \t]*,[ \t,]*(W/)?"[!#-~]*")*[ \t,]*)$"#;
+/// Regular expression of a list of tags in quotes.
+const TAGS_PATTERN: &str = r#"^[ \t,]*(W/)?"[!#-~]*"([ \t]*,[ \t,]*(W/)?"[!#-~]*")*[ \t,]*$"#;
 
 /// Bytes of the SHA-256 of a body that stand in its tag: enough that no two bodies of one version meet.
 const DIGEST_BYTES: usize = 12;
@@ -61,6 +62,11 @@ impl IntoResponseParts for ETag {
         response.headers_mut().insert(header::ETAG, self.header());
         Ok(response)
     }
+}
+
+/// The JSON Schema of an `If-Match`: `*`, or tags. Two branches, so that tools which make up values find the one that a header bears easily.
+pub fn if_match_schema() -> Value {
+    json!({"type": "string", "anyOf": [{"const": "*"}, {"pattern": TAGS_PATTERN}], "examples": ["*"]})
 }
 
 /// 412: the resource is at version `current`, which `If-Match` doesn't name.

@@ -54,12 +54,19 @@ struct About {
     summary: &'static str,
     description: &'static str,
     tag: &'static str,
-    path_params: Vec<(&'static str, &'static str)>,
+    path_params: Vec<PathParam>,
     query: Option<SchemaOf>,
     body: Option<Body>,
+    example: Option<Value>,
     links: Vec<(&'static str, &'static str)>,
     answers: Vec<Answer>,
     problems: Vec<Kind>,
+}
+
+struct PathParam {
+    name: &'static str,
+    description: &'static str,
+    schema: SchemaOf,
 }
 
 #[derive(Clone, Copy)]
@@ -126,10 +133,10 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
         self
     }
 
-    /// What a name in the path stands for.
+    /// The handler reads what stands in the path for `name` as a `T`.
     #[must_use]
-    pub fn path_param(mut self, name: &'static str, description: &'static str) -> Self {
-        self.about.path_params.push((name, description));
+    pub fn path_param<T: JsonSchema + 'static>(mut self, name: &'static str, description: &'static str) -> Self {
+        self.about.path_params.push(PathParam { name, description, schema: SchemaGenerator::subschema_for::<T> });
         self
     }
 
@@ -148,6 +155,13 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
         let is_required = has_required || self.method != Method::POST;
         self.about.body = Some(Body { schema: SchemaGenerator::subschema_for::<T>, is_required });
         self.compiled::<T>()
+    }
+
+    /// A body that is accepted where the ids in it are known.
+    #[must_use]
+    pub fn example(mut self, body: Value) -> Self {
+        self.about.example = Some(body);
+        self
     }
 
     /// Accepted, it answers with `status` and a `T` in JSON.

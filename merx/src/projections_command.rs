@@ -3,13 +3,14 @@
 use std::{error::Error, sync::Arc};
 
 use ::search::Index;
-use command_api::Shop;
+use command_api::{Shop, handler::Context, shop::now};
 use domain::projection::Command;
 use event_store::{
     EventStore,
     parked::{self, Mended, Mending},
     progress,
 };
+use gateway::IfMatch;
 use projections::Projection;
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +112,7 @@ async fn list(database: &Database) -> Result<(), Box<dyn Error>> {
 async fn rebuild(store: &EventStore, projection: &Arc<dyn Projection>) -> Result<(), Box<dyn Error>> {
     projections::rebuild::require_possible(store, &**projection).await?;
     let shop = Shop::new(store.clone(), command_api::Settings::default());
-    tending::record(&shop, projection.name(), &Command::Rebuild, &operator()).await?;
+    tending::record(&shop, projection.name(), &Command::Rebuild, &Context::new(now(), operator())).await?;
     let bar = bar::bar();
     bar.set_message(projection.name());
     let cancelled = CancellationToken::new();
@@ -144,7 +145,7 @@ async fn mend(
     let shop = Shop::new(store.clone(), command_api::Settings::default());
     let index = if name == search::NAME { search.meilisearch()? } else { None };
     let actor = operator();
-    let mender = Mender { shop: &shop, index: index.as_ref().map(|index| index as &dyn Index), actor: &actor };
+    let mender = Mender { shop: &shop, index: index.as_ref().map(|index| index as &dyn Index), actor: &actor, if_match: IfMatch(None) };
     let Some(stream) = stream else { return retry_all(&mender, name).await };
     let Mended { events, parked_again } = mender.mend(name, stream, how, reason).await?.mended;
     match parked_again {

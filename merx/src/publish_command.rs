@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use command_api::Shop;
+use command_api::{Shop, handler::Context, shop::now};
 use domain::projection::Command;
 use event_store::{
     kafka::publisher::{
@@ -41,7 +41,7 @@ async fn send(database: &Database, from: i64) -> Result<(), Box<dyn Error>> {
     let pool = &database.pool;
     again::require_published(pool, from).await?;
     let shop = Shop::new(database.log().await?, command_api::Settings::default());
-    tending::record(&shop, publisher::NAME, &Command::Publish { from }, &operator()).await?;
+    tending::record(&shop, publisher::NAME, &Command::Publish { from }, &Context::new(now(), operator())).await?;
     publisher::send_again(pool, from).await?;
     let Some(asked) = again::progress(pool).await? else { return Err("what is sent again is not known any more".into()) };
     tokio::select! {

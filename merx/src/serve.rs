@@ -233,7 +233,8 @@ fn topics(kafka: Option<&cluster::Settings>) -> Topics<'_> {
 /// Every route there is, whichever this process answers: what clients are told of.
 fn everything(tending: &Tending, queries: &Queries, health: &Health) -> Routes {
     let writes = command_api::routes(tending.shop.clone()).merge(projections::routes(tending.clone()));
-    operations::routes(health.clone()).merge(writes).merge(query_api::routes(queries.clone()))
+    let described = operations::descriptions(Value::Null, Value::Null).merge(operations::problems(Vec::new()));
+    operations::routes(health.clone()).merge(writes).merge(query_api::routes(queries.clone())).merge(described)
 }
 
 /// Every refusal there is, by status and code.

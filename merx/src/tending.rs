@@ -12,6 +12,7 @@ use command_api::{
 use domain::projection::Command;
 use event_schemas::{StreamId, ids::ProjectionName};
 use event_store::parked::{self, Mended, Mending};
+use gateway::IfMatch;
 use projections::Projection;
 
 use crate::search;
@@ -34,6 +35,9 @@ pub enum Error {
     /// A product can't be taken into the search index.
     #[error(transparent)]
     Search(#[from] search::MendError),
+    /// The consumer was asked for something since the version that `If-Match` names; this is the one it has.
+    #[error("its stream is at version {0}")]
+    Moved(i64),
     /// The search index can't be had.
     #[error("the search index can't be had: {0}")]
     Index(#[from] ::search::Error),
@@ -65,14 +69,14 @@ pub fn require_consumer(name: &str) -> Result<(), Error> {
     projection(name).map(drop).map_err(|unknown| Error::Unknown(format!("{unknown}; besides {}", others.join(", "))))
 }
 
-/// Records that `actor` asked for `command` of the consumer `name`.
-pub async fn record(shop: &Shop, name: &str, command: &Command, actor: &str) -> Result<Accepted<()>, Error> {
+/// Records that somebody asked for `command` of the consumer `name`.
+pub async fn record(shop: &Shop, name: &str, command: &Command, context: &Context) -> Result<Accepted<()>, Error> {
     let name: ProjectionName = name.parse().map_err(|error| Error::Unknown(format!("{error}")))?;
-    let recorded = shop.projections.run(&StreamId::projection(&name), command, &Context::new(now(), actor), |_, _| ()).await;
+    let recorded = shop.projections.run(&StreamId::projection(&name), command, context, |_, _| ()).await;
     recorded.map_err(|failure| match failure {
         Failure::Store(failure) => Error::Log(failure.0),
         Failure::Refused(refusal) => match refusal {},
-        Failure::VersionMismatch(_) => Error::Log(event_store::Error::Conflict),
+        Failure::VersionMismatch(version) => Error::Moved(version),
     })
 }
 
@@ -82,6 +86,8 @@ pub struct Mender<'a> {
     /// The index that servers share, where there is one.
     pub index: Option<&'a dyn Index>,
     pub actor: &'a str,
+    /// The versions that the consumer's stream may have.
+    pub if_match: IfMatch,
 }
 
 /// Outcome of mending a stream.
@@ -102,7 +108,8 @@ impl Mender<'_> {
             Mending::Retry => Command::Retry { stream: parsed, position },
             Mending::Skip => Command::Skip { stream: parsed, position, reason },
         };
-        let recorded = record(self.shop, name, &command, self.actor).await?;
+        let context = Context { if_match: self.if_match.clone(), ..Context::new(now(), self.actor) };
+        let recorded = record(self.shop, name, &command, &context).await?;
         let mended = match name {
             process::NAME => process::mend(self.shop, stream, how).await?,
             payment_gateway::worker::NAME => payment_gateway::worker::mend(self.shop, stream, how).await?,

@@ -32,7 +32,7 @@ pub fn routes() -> Routes<Queries> {
                  as there is one, the sums are null. A cart that was bought shows what was charged.",
             )
             .tag("Carts")
-            .path_param("id", "the cart's id")
+            .path_param::<CartId>("id", "the cart's id")
             .answers::<Cart>(200)
             .answers_with(304, "")
             .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

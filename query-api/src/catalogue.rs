@@ -24,13 +24,14 @@ pub fn routes() -> Routes<Queries> {
                 .tag("Catalogue")
                 .query::<Listing>()
                 .answers::<Page<Category>>(200)
+                .leads_to("/v1/categories/{id}", "$response.body#/items/0/id")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
         )
         .add(
             Route::get("/v1/categories/{id}", one)
                 .summary("A category")
                 .tag("Catalogue")
-                .path_param("id", "the category's id")
+                .path_param::<CategoryId>("id", "the category's id")
                 .answers::<Category>(200)
                 .answers_with(304, "")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

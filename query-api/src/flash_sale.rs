@@ -26,7 +26,7 @@ pub fn routes() -> Routes<Queries> {
         Route::get("/v1/flash-sales/{id}", one)
             .summary("A flash sale")
             .tag("Stock")
-            .path_param("id", "the flash sale's id")
+            .path_param::<FlashSaleId>("id", "the flash sale's id")
             .answers::<FlashSale>(200)
             .answers_with(304, "")
             .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

@@ -40,7 +40,8 @@ pub fn routes() -> Routes<Queries> {
             )
             .tag("History")
             .query::<Listing>()
-            .answers::<Events>(200),
+            .answers::<Events>(200)
+            .leads_to("/v1/streams/{stream}", "$response.body#/items/0/stream"),
     )
 }
 

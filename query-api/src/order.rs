@@ -32,13 +32,15 @@ pub fn routes() -> Routes<Queries> {
                 .tag("Orders")
                 .query::<Listing>()
                 .answers::<Page<Order>>(200)
+                .leads_to("/v1/orders/{id}", "$response.body#/items/0/id")
+                .leads_to("/v1/carts/{id}", "$response.body#/items/0/cart")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
         )
         .add(
             Route::get("/v1/orders/{id}", one)
                 .summary("An order, and all that became of it")
                 .tag("Orders")
-                .path_param("id", "the order's id")
+                .path_param::<OrderId>("id", "the order's id")
                 .answers::<Order>(200)
                 .answers_with(304, "")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

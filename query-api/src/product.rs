@@ -42,13 +42,15 @@ pub fn routes() -> Routes<Queries> {
                 .tag("Catalogue")
                 .query::<Listing>()
                 .answers::<Page<Product>>(200)
+                .leads_to("/v1/products/{sku}", "$response.body#/items/0/id")
+                .leads_to("/v1/stock/{sku}", "$response.body#/items/0/id")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
         )
         .add(
             Route::get("/v1/products/{sku}", one)
                 .summary("A product, with what can be bought of it now")
                 .tag("Catalogue")
-                .path_param("sku", "the product's SKU")
+                .path_param::<Sku>("sku", "the product's SKU")
                 .answers::<Product>(200)
                 .answers_with(304, "")
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

@@ -26,7 +26,8 @@ pub fn routes() -> Routes<Queries> {
         Route::get("/v1/projections", list)
             .summary("How far each projection, and each other consumer of the log, has come")
             .tag("Operations")
-            .answers::<Progress>(200),
+            .answers::<Progress>(200)
+            .leads_to("/v1/projections/{name}", "$response.body#/items/0/name"),
     )
 }
 

@@ -19,7 +19,7 @@ pub fn routes() -> Routes<Queries> {
         Route::get("/v1/products/{sku}/reviews", list)
             .summary("Reviews of a product, the newest first")
             .tag("Catalogue")
-            .path_param("sku", "the product's SKU")
+            .path_param::<Sku>("sku", "the product's SKU")
             .query::<Listing>()
             .answers::<Page<Review>>(200)
             .problem(503, "not_yet_visible", NOT_YET_VISIBLE),

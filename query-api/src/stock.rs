@@ -20,7 +20,7 @@ pub fn routes() -> Routes<Queries> {
             .summary("The stock of a product")
             .description("A product that was never received has zeros, and version 0.")
             .tag("Stock")
-            .path_param("sku", "the product's SKU")
+            .path_param::<Sku>("sku", "the product's SKU")
             .answers::<Stock>(200)
             .answers_with(304, "")
             .problem(503, "not_yet_visible", NOT_YET_VISIBLE)

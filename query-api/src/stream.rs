@@ -22,7 +22,7 @@ pub fn routes() -> Routes<Queries> {
                 .summary("The events of a stream")
                 .description("Read from the log itself, so it is never behind. A page ends early where its events have 2 MiB of data.")
                 .tag("History")
-                .path_param("stream", "a category, `-` and an id, as in `order-0192…`")
+                .path_param::<StreamName>("stream", "a category, `-` and an id, as in `order-0192…`")
                 .query::<Listing>()
                 .answers::<Events>(200),
         )
@@ -31,7 +31,7 @@ pub fn routes() -> Routes<Queries> {
                 .summary("What the events of a stream amount to, at any version or time")
                 .description("Without `version` and `at`: now. `at` in the answer is when the version that is shown came to be.")
                 .tag("History")
-                .path_param("stream", "a category, `-` and an id, as in `order-0192…`")
+                .path_param::<StreamName>("stream", "a category, `-` and an id, as in `order-0192…`")
                 .query::<state::When>()
                 .answers::<state::Shown>(200),
         )
@@ -68,7 +68,7 @@ struct Events {
 /// The name of a stream.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
-struct StreamName(String);
+struct StreamName(#[schemars(regex(pattern = StreamId::PATTERN), length(max = StreamId::MAX_LEN))] String);
 
 async fn list(
     State(queries): State<Queries>,

@@ -33,6 +33,11 @@ impl Client {
         Self { base: format!("http://127.0.0.1:{port}"), bearer: Some(ADMIN_KEY.to_owned()), connections }
     }
 
+    /// The address of a path, for programs that ask for it themselves.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The same with another credential, or none.
     pub fn with_bearer(&self, bearer: Option<&str>) -> Self {
         Self { bearer: bearer.map(str::to_owned), ..self.clone() }

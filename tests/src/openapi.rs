@@ -9,7 +9,7 @@ use crate::shop::{Shop, product};
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// Every operation: its path, its method and its description.
-fn operations(document: &Value) -> Vec<(&String, &String, &Value)> {
+pub fn operations(document: &Value) -> Vec<(&String, &String, &Value)> {
     let paths = document["paths"].as_object().expect("paths");
     paths
         .iter()

@@ -66,6 +66,48 @@ async fn what_is_asked_for_over_http_is_done_and_recorded_with_its_actor() {
 }
 
 #[tokio::test]
+async fn a_request_of_an_operator_has_a_condition_and_a_key_like_any_other_write() {
+    let Some(shop) = Shop::open().await else { return };
+    let rebuild = |name: &str| shop.post(&format!("/v1/projections/{name}/rebuild"), json!({}));
+    let mismatch = rebuild("stock").header("if-match", "\"1\"").await.refused(412, "version_mismatch");
+    assert_eq!(mismatch["current"], "\"0\"");
+    rebuild("stock").header("if-match", "1").await.refused(422, "invalid_request");
+    assert_eq!(asked(&shop, "stock").await.len(), 0);
+    rebuild("stock").header("if-match", "\"0\"").await.expect(202);
+
+    let first = rebuild("reviews").header("idempotency-key", "again").await.expect(202);
+    let second = rebuild("reviews").header("idempotency-key", "again").await.expect(202);
+    assert_eq!((first.header("idempotent-replayed"), second.header("idempotent-replayed")), (None, Some("true")));
+    assert_eq!((&second.body, second.position(), second.header("etag")), (&first.body, first.position(), first.header("etag")));
+    rebuild("carts").header("idempotency-key", "again").await.refused(422, "idempotency_key_reused");
+    assert_eq!((asked(&shop, "reviews").await.len(), asked(&shop, "carts").await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_was_skipped_or_retried_with_a_key_is_answered_alike_again() {
+    let Some(shop) = Shop::open().await else { return };
+    let sku = product(&shop, "2", 10).await;
+    let streams = [format!("order-{}", confirmed(&shop, &[(&sku, 1)]).await), format!("order-{}", confirmed(&shop, &[(&sku, 1)]).await)];
+    for stream in &streams {
+        append_unknown(&shop, stream).await;
+    }
+    shop.until("/v1/projections", |progress| parked(&progress.body, "orders").len() == 2).await;
+    let skip = |stream: &str, key: &str, version: &str| {
+        let body = json!({"stream": stream, "reason": "written by hand"});
+        shop.post("/v1/projections/orders/skip", body).header("idempotency-key", key).header("if-match", version)
+    };
+    let first = skip(&streams[0], "one", "*").await.expect(202);
+    let tag = first.header("etag").expect("a tag").to_owned();
+    let again = skip(&streams[0], "one", "*").await.expect(202);
+    assert_eq!((&again.body, again.header("idempotent-replayed")), (&first.body, Some("true")));
+    skip(&streams[1], "two", "\"0\"").await.refused(412, "version_mismatch");
+    assert_eq!(parked(&shop.get("/v1/projections").await.expect(200).body, "orders"), [&streams[1]]);
+    skip(&streams[1], "two", &tag).await.expect(202);
+    shop.post("/v1/projections/orders/skip", json!({"stream": streams[1], "reason": " "})).await.refused(422, "invalid_request");
+    assert_eq!(asked(&shop, "orders").await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_read_model_is_built_anew_by_the_servers_when_it_is_asked_for_over_http() {
     let Some(shop) = Shop::open().await else { return };
     let sku = product(&shop, "2", 10).await;

@@ -13,6 +13,7 @@ use event_schemas::{
 use gateway::{FieldError, Json, Path2, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Notes, notes};
@@ -61,6 +62,7 @@ pub(super) fn routes() -> Routes<Shop> {
                 .summary("Create a cart")
                 .tag("Carts")
                 .body::<NewCart>()
+                .example(json!({"currency": "GBP", "items": [{"sku": "85123A", "quantity": 2}]}))
                 .answers::<resource::Cart>(201)
                 .leads_to("/v1/carts/{id}", "$response.body#/id")
                 .leads_to("/v1/streams/{stream}", "cart-{$response.body#/id}")
@@ -70,9 +72,10 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::put("/v1/carts/{id}/items/{sku}", set_item)
                 .summary("Put a product into a cart, or change how many")
                 .tag("Carts")
-                .path_param("id", "The cart's id.")
-                .path_param("sku", "The product's SKU.")
+                .path_param::<CartId>("id", "The cart's id.")
+                .path_param::<Sku>("sku", "The product's SKU.")
                 .body::<Quantity>()
+                .example(json!({"quantity": 3}))
                 .answers::<resource::Cart>(200)
                 .problem(409, "not_for_sale", "The product is archived, or priced in another currency than the cart.")
                 .problem(409, "cart_checked_out", CHECKED_OUT)
@@ -82,8 +85,8 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::delete("/v1/carts/{id}/items/{sku}", remove_item)
                 .summary("Take a product out of a cart")
                 .tag("Carts")
-                .path_param("id", "The cart's id.")
-                .path_param("sku", "The product's SKU.")
+                .path_param::<CartId>("id", "The cart's id.")
+                .path_param::<Sku>("sku", "The product's SKU.")
                 .answers::<resource::Cart>(200)
                 .problem(409, "cart_checked_out", CHECKED_OUT),
         )

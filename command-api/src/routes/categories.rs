@@ -6,6 +6,7 @@ use event_schemas::{StreamId, ids::CategoryId, resource, text};
 use gateway::{Json, Path, Problem, Route, Routes, body::present};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::{
     category_tree,
@@ -44,6 +45,7 @@ pub(super) fn routes() -> Routes<Shop> {
                 .summary("Create a category")
                 .tag("Catalogue")
                 .body::<NewCategory>()
+                .example(json!({"id": "lighting", "name": "Lighting", "parent": "home"}))
                 .answers::<resource::Category>(201)
                 .leads_to("/v1/categories/{id}", "$response.body#/id")
                 .leads_to("/v1/streams/{stream}", "category-{$response.body#/id}")
@@ -53,8 +55,9 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::patch("/v1/categories/{id}", change)
                 .summary("Change a category")
                 .tag("Catalogue")
-                .path_param("id", "The category's code.")
+                .path_param::<CategoryId>("id", "The category's code.")
                 .body::<CategoryPatch>()
+                .example(json!({"name": "Home and garden"}))
                 .answers::<resource::Category>(200)
                 .problem(409, "category_circle", "The parent is the category itself, or stands below it. Choose one outside of it."),
         )

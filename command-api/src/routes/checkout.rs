@@ -5,6 +5,7 @@ use event_schemas::{Email, Money, events::order::PaymentMeans, ids::CartId, reso
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Notes, address::NewAddress, notes};
 use crate::{
@@ -65,8 +66,15 @@ pub(super) fn routes() -> Routes<Shop> {
             .summary("Buy what is in a cart")
             .description("Reserves every line or none. The answer shows the order placed; its payment is under way.")
             .tag("Carts")
-            .path_param("id", "The cart's id.")
+            .path_param::<CartId>("id", "The cart's id.")
             .body::<NewCheckout>()
+            .example(json!({
+                "email": "ann@shop.example",
+                "shipping_address": {
+                    "name": "Ann Buyer", "line1": "1 High Street", "city": "Leeds", "postal_code": "LS1 1AA", "country": "GB",
+                },
+                "payment": {"method": "simulated", "token": "tok_ok"},
+            }))
             .answers::<resource::Order>(201)
             .leads_to("/v1/orders/{id}", "$response.body#/id")
             .leads_to("/v1/streams/{stream}", "order-{$response.body#/id}")

@@ -12,6 +12,7 @@ use gateway::{FieldError, Json, Path, Problem, Route, Routes};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
@@ -51,6 +52,10 @@ pub(super) fn routes() -> Routes<Shop> {
                 .summary("Announce a flash sale")
                 .tag("Catalogue")
                 .body::<NewFlashSale>()
+                .example(json!({
+                    "sku": "85123A", "starts_at": "2030-11-29T00:00:00Z", "ends_at": "2030-12-02T00:00:00Z", "allotment": 50,
+                    "price": {"amount": "1.50", "currency": "GBP"}, "limit_per_customer": 1,
+                }))
                 .answers::<resource::FlashSale>(201)
                 .leads_to("/v1/flash-sales/{id}", "$response.body#/id")
                 .leads_to("/v1/streams/{stream}", "flashsale-{$response.body#/id}")
@@ -64,8 +69,9 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::post("/v1/flash-sales/{id}/cancel", cancel)
                 .summary("Call a flash sale off")
                 .tag("Catalogue")
-                .path_param("id", "The flash sale's id.")
+                .path_param::<FlashSaleId>("id", "The flash sale's id.")
                 .body::<Nothing>()
+                .example(json!({}))
                 .answers::<resource::FlashSale>(200)
                 .problem(409, "flash_sale_ended", "It is over: there is nothing left to cancel."),
         )

@@ -11,6 +11,7 @@ use event_schemas::{
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Notes, notes};
@@ -80,12 +81,13 @@ struct NewRefund {
 }
 
 pub(super) fn routes() -> Routes<Shop> {
-    let route = |route: Route<Shop>| route.tag("Orders").path_param("id", "The order's id.");
+    let route = |route: Route<Shop>| route.tag("Orders").path_param::<OrderId>("id", "The order's id.");
     Routes::new()
         .add(
             route(Route::post("/v1/orders/{id}/cancel", cancel))
                 .summary("Call an order off")
                 .body::<Cancellation>()
+                .example(json!({"reason": "ordered twice"}))
                 .answers::<resource::Order>(200)
                 .problem(409, "order_shipped", "Units of it have left. Let them come back as a return.")
                 .problem(409, "order_not_placed", "It is being checked out. Try again in a moment.")
@@ -96,6 +98,7 @@ pub(super) fn routes() -> Routes<Shop> {
             route(Route::post("/v1/orders/{id}/shipments", ship))
                 .summary("Record that a parcel left")
                 .body::<NewShipment>()
+                .example(json!({"items": [{"sku": "85123A", "quantity": 1}], "carrier": "Post", "tracking_number": "AB123456789GB"}))
                 .answers::<resource::Order>(201)
                 .problem(409, "order_not_confirmed", "Only an order that is paid and not cancelled can be shipped.")
                 .problem(409, "too_many_units", "More units than are left; each error says how many are."),
@@ -104,12 +107,14 @@ pub(super) fn routes() -> Routes<Shop> {
             route(Route::post("/v1/orders/{id}/delivery", deliver))
                 .summary("Record that a parcel arrived")
                 .body::<Delivery>()
+                .example(json!({"shipment": "01939b1c-7c00-7000-8000-000000000000"}))
                 .answers::<resource::Order>(200),
         )
         .add(
             route(Route::post("/v1/orders/{id}/returns", take_back))
                 .summary("Record that units came back")
                 .body::<NewReturn>()
+                .example(json!({"items": [{"sku": "85123A", "quantity": 1}], "reason": "too small", "restock": true}))
                 .answers::<resource::Order>(201)
                 .problem(409, "too_many_units", "More units than were shipped and have not come back; each error says how many are left."),
         )
@@ -117,6 +122,7 @@ pub(super) fn routes() -> Routes<Shop> {
             route(Route::post("/v1/orders/{id}/refunds", refund))
                 .summary("Send money back")
                 .body::<NewRefund>()
+                .example(json!({"amount": {"amount": "1.00", "currency": "GBP"}, "reason": "arrived late"}))
                 .answers::<resource::Order>(201)
                 .problem(409, "more_than_captured", "More than was captured and does not go back already."),
         )

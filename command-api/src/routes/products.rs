@@ -14,6 +14,7 @@ use event_schemas::{
 use gateway::{Json, Path, Problem, Route, Routes, body::present};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Notes, bounded_map, notes};
 use crate::{
@@ -130,6 +131,11 @@ pub(super) fn routes() -> Routes<Shop> {
                 .summary("Create a product")
                 .tag("Catalogue")
                 .body::<NewProduct>()
+                .example(json!({
+                    "sku": "85123A", "title": "White hanging heart", "category": "home", "brand": "Acme",
+                    "images": [{"url": "https://shop.example/85123A.jpg", "alt": "A heart of white metal"}],
+                    "price": {"amount": "2.55", "currency": "GBP"}, "attributes": {"material": "metal"},
+                }))
                 .answers::<resource::Product>(201)
                 .leads_to("/v1/products/{sku}", "$response.body#/id")
                 .leads_to("/v1/stock/{sku}", "$response.body#/id")
@@ -140,8 +146,9 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::patch("/v1/products/{sku}", change)
                 .summary("Change a product")
                 .tag("Catalogue")
-                .path_param("sku", "The product's SKU.")
+                .path_param::<Sku>("sku", "The product's SKU.")
                 .body::<ProductPatch>()
+                .example(json!({"title": "White hanging heart", "brand": null, "attributes": {"material": "metal", "colour": null}}))
                 .answers::<resource::Product>(200),
         )
 }

@@ -10,6 +10,7 @@ use event_schemas::{
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::unknown_product;
@@ -38,8 +39,9 @@ pub(super) fn routes() -> Routes<Shop> {
         Route::post("/v1/products/{sku}/reviews", post)
             .summary("Review a product")
             .tag("Catalogue")
-            .path_param("sku", "The product's SKU.")
+            .path_param::<Sku>("sku", "The product's SKU.")
             .body::<NewReview>()
+            .example(json!({"rating": 5, "title": "Lovely", "text": "Hangs by my window."}))
             .answers::<resource::Review>(201),
     )
 }

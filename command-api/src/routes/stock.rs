@@ -6,6 +6,7 @@ use event_schemas::{StreamId, ids::Sku, resource, text};
 use gateway::{Json, Path, Problem, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::require_product;
 use crate::{
@@ -40,8 +41,9 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::post("/v1/stock/{sku}/receipts", receive)
                 .summary("Receive units")
                 .tag("Stock")
-                .path_param("sku", "The product's SKU.")
+                .path_param::<Sku>("sku", "The product's SKU.")
                 .body::<NewReceipt>()
+                .example(json!({"quantity": 100, "reference": "PO-1"}))
                 .answers::<resource::Stock>(201)
                 .leads_to("/v1/stock/{sku}", "$response.body#/id")
                 .leads_to("/v1/streams/{stream}", "stock-{$response.body#/id}")
@@ -51,8 +53,9 @@ pub(super) fn routes() -> Routes<Shop> {
             Route::post("/v1/stock/{sku}/adjustments", adjust)
                 .summary("Correct what is on hand")
                 .tag("Stock")
-                .path_param("sku", "The product's SKU.")
+                .path_param::<Sku>("sku", "The product's SKU.")
                 .body::<NewAdjustment>()
+                .example(json!({"quantity": -3, "reason": "damaged"}))
                 .answers::<resource::Stock>(201)
                 .problem(409, "insufficient_stock", "More units would go than are available; `available` says how many are.")
                 .problem(409, "stock_overflow", "More units would be on hand than can be counted. Correct the quantity."),

@@ -68,6 +68,8 @@ pub enum Refusal {}
 impl Aggregate for Projection {
     const CATEGORY: &'static str = Event::CATEGORY;
     const STATE_VERSION: i32 = 1;
+    /// A consumer works before anything is asked of it.
+    const EXISTS_WITHOUT_EVENTS: bool = true;
     type State = State;
     type Command = Command;
     type Event = Event;

@@ -84,10 +84,14 @@ fn operation<S>(routes: &[Route<S>], path: &str, route: &Route<S>, schemas: &mut
     if let Some(body) = about.body {
         let mut schema = schemas.request(body.schema);
         tidy::request(&mut schema);
+        let mut media = json!({"schema": schema});
+        if let Some(example) = &about.example {
+            media["example"] = example.clone();
+        }
         let content = if route.method == Method::PATCH {
-            json!({"application/merge-patch+json": {"schema": schema}, "application/json": {"schema": schema}})
+            json!({"application/merge-patch+json": media, "application/json": media})
         } else {
-            json!({"application/json": {"schema": schema}})
+            json!({"application/json": media})
         };
         operation["requestBody"] = json!({"required": body.is_required, "content": content});
     }
@@ -117,7 +121,6 @@ fn responses<S>(routes: &[Route<S>], route: &Route<S>, schemas: &mut Schemas) ->
         let lines: Vec<_> = kinds.iter().map(|kind| format!("`{}`: {}", kind.code, kind.meaning)).collect();
         responses.insert(status.to_string(), refusal(&lines.join("\n\n")));
     }
-    responses.insert("default".to_owned(), refusal("Any other refusal."));
     json!(responses)
 }
 

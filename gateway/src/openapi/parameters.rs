@@ -4,13 +4,23 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Route, schemas::Schemas, tidy};
-use crate::{conditional::IF_MATCH_PATTERN, idempotency::KEY_PATTERN, shape};
+use crate::{conditional::if_match_schema, idempotency::KEY_PATTERN, shape};
+
+/// One of several texts that have commas between them.
+const LISTED: &str = r"^[^,\u0000-\u001f\u007f-\u009f]+$";
+/// Several of them, or one.
+const LIST: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^,\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 
 pub(super) fn of<S>(path: &str, route: &Route<S>, schemas: &mut Schemas) -> Vec<Value> {
     let described = |(name, own_name): (&str, &str)| {
-        let known = route.about.path_params.iter().find(|(known, _)| *known == own_name);
-        let description = known.map_or("", |(_, description)| description);
-        json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string", "minLength": 1}})
+        let known = route.about.path_params.iter().find(|known| known.name == own_name);
+        let description = known.map_or("", |known| known.description);
+        let mut schema = known.map_or_else(|| json!({"type": "string"}), |known| schemas.request(known.schema));
+        tidy::request(&mut schema);
+        if schema["type"] == "string" {
+            schema["minLength"] = 1.into();
+        }
+        json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
     };
     let mut parameters: Vec<_> = names(path).zip(names(route.path)).map(described).collect();
     if let Some(query) = route.about.query {
@@ -86,21 +96,32 @@ fn sent(parameter: &mut Value, property: &mut Value) {
             members.entry("minItems").or_insert_with(|| 1.into());
             if members["items"]["type"] == "string" && ["enum", "pattern"].iter().all(|keyword| members["items"].get(keyword).is_none()) {
                 members["items"]["minLength"] = 1.into();
-                members["items"]["pattern"] = r"^[^,\u0000-\u001f\u007f-\u009f]+$".into();
+                members["items"]["pattern"] = LISTED.into();
             }
         }
         Some("object") => {
             parameter["style"] = "deepObject".into();
             parameter["explode"] = true.into();
             if members["additionalProperties"]["type"] == "array" {
-                let items = members["additionalProperties"]["items"].take();
-                members["additionalProperties"] = items;
-                members["additionalProperties"]["minLength"] = 1.into();
-                members["additionalProperties"]["description"] = "one value, or several with commas between them".into();
+                members["additionalProperties"] = entry(members["additionalProperties"]["items"].take());
             }
         }
         _ => {}
     }
+}
+
+/// An entry of a map of lists: its values with commas between them, in one text.
+fn entry(mut item: Value) -> Value {
+    item["minLength"] = 1.into();
+    item["description"] = "one value, or several with commas between them".into();
+    let Some(members) = item.as_object_mut() else { return item };
+    if let Some(most) = members.remove("maxLength").and_then(|most| most.as_u64()) {
+        members.insert("not".to_owned(), json!({"pattern": format!("[^,]{{{}}}", most.saturating_add(1))}));
+    }
+    if members.get("pattern").is_some_and(|pattern| *pattern == LISTED) {
+        members.insert("pattern".to_owned(), LIST.into());
+    }
+    item
 }
 
 /// The parameters that many operations have.
@@ -112,7 +133,7 @@ pub(super) fn shared() -> Value {
             &json!({"type": "integer", "minimum": 0, "maximum": i64::MAX})),
         "IfNoneMatch": header("If-None-Match", "answer 304 if the tag is still one of these", &json!({"type": "string", "examples": ["\"7\""]})),
         "IfMatch": header("If-Match", "write only if the resource in the path (at checkout the cart, at reviews the product) is still at the version of one of these tags",
-            &json!({"type": "string", "pattern": IF_MATCH_PATTERN, "examples": ["*"]})),
+            &if_match_schema()),
         "IdempotencyKey": header("Idempotency-Key", "the same request with the same key is done once and answered alike, for seven days; without a credential it has at least 32 characters, random ones",
             &json!({"type": "string", "pattern": KEY_PATTERN})),
     })

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{get, json as read, mistakes, send};
 use crate::{
-    Credential, ETag, IdempotencyKey, IfMatch, IfNoneMatch, MinPosition, Path, Path2, Position, Problem, conditional::IF_MATCH_PATTERN,
+    Credential, ETag, IdempotencyKey, IfMatch, IfNoneMatch, MinPosition, Path, Path2, Position, Problem, conditional::if_match_schema,
     idempotency,
 };
 
@@ -139,8 +139,7 @@ async fn a_version_of_what_has_none_is_refused() {
 
 #[test]
 fn the_pattern_of_an_if_match_is_what_is_read() {
-    let pattern = json!({"type": "string", "pattern": IF_MATCH_PATTERN});
-    let schema = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&pattern).unwrap();
+    let schema = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&if_match_schema()).unwrap();
     for (sent, is_read) in [
         ("*", true),
         ("\"7\"", true),

@@ -40,6 +40,14 @@ struct List {
     types: Vec<String>,
     #[serde(default)]
     colours: std::collections::BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    #[schemars(schema_with = "sizes")]
+    sizes: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+fn sizes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let item = json!({"type": "string", "maxLength": 30, "pattern": r"^[^,\u0000-\u001f\u007f-\u009f]+$"});
+    schemars::json_schema!({"type": "object", "additionalProperties": {"type": "array", "items": item}})
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -71,6 +79,7 @@ fn writes() -> Routes {
                 .summary("Add a thing")
                 .tag("things")
                 .body::<NewThing>()
+                .example(json!({"sku": "A", "price": {"amount": "1", "currency": "GBP"}}))
                 .answers::<Thing>(201)
                 .leads_to("/v1/things/{id}", "$response.body#/id")
                 .problem(409, "sku_taken", "There is one with this SKU."),
@@ -90,7 +99,7 @@ fn reads() -> Routes {
         )
         .add(
             Route::get("/v1/things/{sku}", async |Path(sku): Path<Sku>| sku.to_string())
-                .path_param("sku", "the thing's code")
+                .path_param::<Sku>("sku", "the thing's code")
                 .answers::<Thing>(200)
                 .answers_with(304, ""),
         )
@@ -221,9 +230,15 @@ fn the_document_says_what_the_routes_do() {
         (&get[0]["name"], &get[0]["schema"]["maximum"], &get[1]["description"]),
         (&json!("limit"), &json!(200), &json!("Which to start from."))
     );
+    assert_eq!(post["requestBody"]["content"]["application/json"]["example"]["sku"], "A");
+    assert_eq!(
+        post["responses"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["201", "400", "408", "409", "413", "415", "422", "500", "503"]
+    );
     let patch = &document["paths"]["/v1/things/{id}"]["patch"];
     assert!(patch["requestBody"]["content"]["application/merge-patch+json"].is_object());
-    assert_eq!(document["paths"]["/v1/things/{id}"]["get"]["parameters"][0]["name"], "id");
+    let id = &document["paths"]["/v1/things/{id}"]["get"]["parameters"][0];
+    assert_eq!((&id["name"], &id["schema"]["$ref"]), (&json!("id"), &json!("#/components/schemas/Sku")));
 }
 
 /// The parameters of an operation, by their names.
@@ -253,6 +268,11 @@ fn queries_are_told_as_they_are_read() {
     assert_eq!((&of["types"]["explode"], &of["types"]["schema"]["minItems"]), (&json!(false), &json!(1)));
     assert_eq!((&of["colours"]["style"], &of["colours"]["explode"]), (&json!("deepObject"), &json!(true)));
     assert_eq!(of["colours"]["schema"]["additionalProperties"]["type"], "string");
+    let sizes = &of["sizes"]["schema"]["additionalProperties"];
+    let is_allowed = |text: &str| jsonschema::draft202012::is_valid(sizes, &json!(text));
+    let long = "x".repeat(30);
+    assert!(["S", "S,M", ",S", long.as_str(), format!("{long},{long}").as_str()].into_iter().all(is_allowed), "{sizes}");
+    assert!(["", ",", "S\n", "xS,\u{7}", format!("{long}x").as_str()].into_iter().all(|text| !is_allowed(text)), "{sizes}");
     assert_eq!((&of["cursor"]["schema"]["type"], &of["cursor"]["schema"]["minLength"]), (&json!("string"), &json!(1)));
 }
 

@@ -82,7 +82,7 @@ pub fn problems(kinds: Vec<Kind>) -> Routes {
         Route::get("/problems/{code}", one)
             .summary("What a refusal means")
             .tag("Operations")
-            .path_param("code", "Its code.")
+            .path_param::<String>("code", "Its code.")
             .answers::<Value>(200),
     )
 }

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ::search::{
     Index, Request, Sort as Order,
-    query::{After, At as Moment, FacetName, Filters, Words, Wrong, with_commas, wrong_text},
+    query::{
+        After, At as Moment, FacetName, Filters, MOST_ATTRIBUTES, MOST_FACETS, MOST_VALUE_CHARACTERS, MOST_VALUES, Words, Wrong,
+        with_commas, wrong_text,
+    },
 };
 use axum::{
     extract::State,
@@ -23,8 +26,9 @@ use event_schemas::{
 use gateway::{Cursor, CursorText, FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
 use http::StatusCode;
 use rust_decimal::Decimal;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -44,6 +48,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const MOST_SUGGESTIONS: usize = 10;
 /// A text without control characters.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// One of several such texts, which have commas between them.
+const LISTED: &str = r"^[^,\u0000-\u001f\u007f-\u009f]+$";
+/// The same of the names of facets.
+const FACET: &str = r"^(category|brand|in_stock|attributes\.[^,\u0000-\u001f\u007f-\u009f]+)$";
 const CURRENCY_REQUIRED: &str =
     "`price_min`, `price_max` and an order by price need one currency, and products have prices in several. Say which with `currency`.";
 const UNAVAILABLE: &str = "Search can't be used now; everything else can. Try again after `Retry-After`.";
@@ -56,6 +64,8 @@ pub fn routes() -> Routes<Queries> {
                 .tag("Catalogue")
                 .query::<Searching>()
                 .answers::<Found>(200)
+                .leads_to("/v1/products/{sku}", "$response.body#/items/0/id")
+                .leads_to("/v1/stock/{sku}", "$response.body#/items/0/id")
                 .problem(422, "currency_required", CURRENCY_REQUIRED)
                 .problem(503, "search_unavailable", UNAVAILABLE)
                 .problem(503, "not_yet_visible", NOT_YET_VISIBLE),
@@ -109,11 +119,11 @@ struct Searching {
     q: String,
     /// Only of one of these categories, or below one.
     #[serde(default)]
-    #[schemars(length(max = 100), inner(length(max = 500), regex(pattern = PLAIN)))]
+    #[schemars(length(max = MOST_VALUES), inner(length(max = MOST_VALUE_CHARACTERS), regex(pattern = LISTED)))]
     category: Vec<String>,
     /// Only of one of these makers.
     #[serde(default)]
-    #[schemars(length(max = 100), inner(length(max = 500), regex(pattern = PLAIN)))]
+    #[schemars(length(max = MOST_VALUES), inner(length(max = MOST_VALUE_CHARACTERS), regex(pattern = LISTED)))]
     brand: Vec<String>,
     /// Currency that prices are compared in; else the shop's, else the only one of the products. By price, what has none in it comes last.
     currency: Option<Currency>,
@@ -125,14 +135,14 @@ struct Searching {
     in_stock: Option<bool>,
     /// `attributes.NAME=value`: only with one of these values.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = 20))]
+    #[schemars(schema_with = "attributes")]
     attributes: BTreeMap<String, Vec<String>>,
     /// By something else than relevance only products are listed that have every word, if there are any.
     #[serde(default)]
     sort: Sort,
     /// What to count: `category`, `brand`, `in_stock`, `attributes.NAME`. Counts leave out the filter on the very facet.
     #[serde(default)]
-    #[schemars(length(max = 20), inner(regex(pattern = r"^(category|brand|in_stock|attributes\.[^\u0000-\u001f\u007f-\u009f]+)$")))]
+    #[schemars(length(max = MOST_FACETS), inner(regex(pattern = FACET)))]
     facets: Vec<String>,
     #[serde(default)]
     limit: Limit,
@@ -146,6 +156,15 @@ struct Suggesting {
     #[serde(default)]
     #[schemars(length(max = 1_000), regex(pattern = PLAIN))]
     q: String,
+}
+
+fn attributes(_: &mut SchemaGenerator) -> Schema {
+    let value = json!({"type": "string", "maxLength": MOST_VALUE_CHARACTERS, "pattern": LISTED});
+    json_schema!({
+        "type": "object",
+        "maxProperties": MOST_ATTRIBUTES,
+        "additionalProperties": {"type": "array", "maxItems": MOST_VALUES, "items": value},
+    })
 }
 
 impl Searching {

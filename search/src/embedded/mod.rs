@@ -76,6 +76,14 @@ enum Pending {
     Rebuild,
 }
 
+impl Pending {
+    /// Returns true where what is written next is not committed together with this. A writer that has written nothing stays: another one
+    /// would cost five threads with each batch, and the merges that are under way.
+    fn is_broken_off_by(self, next: Self) -> bool {
+        self != Self::Nothing && self != next
+    }
+}
+
 impl Embedded {
     /// The index in `directory`, which is made where there is none; another process that has it too gets one of its own. Damaged files,
     /// or those of another version, are thrown away: then the index is empty and at no place.
@@ -185,16 +193,18 @@ impl Inner {
     /// writer that has failed is made anew the next time: what it had not committed is lost, and its caller told.
     fn write(&self, kind: Pending, work: impl FnOnce(&mut IndexWriter) -> Result<(), Error>) -> Result<(), Error> {
         let mut writer = self.writer.lock();
+        let is_broken_off = std::mem::replace(&mut writer.pending, Pending::Nothing).is_broken_off_by(kind);
         let mut index = match writer.index.take() {
-            Some(index) => index,
-            None => files::writer(&self.index)?,
+            Some(index) if !is_broken_off => index,
+            // Another one rather than `rollback`, which forgets the merge policy. The first must be gone before: it has the lock.
+            before => {
+                drop(before);
+                files::writer(&self.index)?
+            }
         };
-        let is_other = std::mem::replace(&mut writer.pending, kind) != kind;
-        let worked = if is_other { index.rollback().map(|_| ()).map_err(Error::from) } else { Ok(()) }.and_then(|()| work(&mut index));
+        let worked = work(&mut index);
         if worked.is_ok() {
-            writer.index = Some(index);
-        } else {
-            writer.pending = Pending::Nothing;
+            (writer.index, writer.pending) = (Some(index), kind);
         }
         worked
     }
@@ -284,4 +294,16 @@ fn page(mut ranked: Vec<Ranked>, request: &Request) -> (Vec<Ranked>, Option<Afte
     ranked.sort_unstable_by(descending);
     let next = if has_more { ranked.last().map(after) } else { None };
     (ranked, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pending::{Changes, Nothing, Rebuild};
+
+    #[test]
+    fn a_writer_is_given_up_for_what_it_has_not_committed_and_for_nothing_else() {
+        assert!([Changes, Rebuild, Nothing].iter().all(|next| !Nothing.is_broken_off_by(*next)));
+        assert!(!Changes.is_broken_off_by(Changes) && !Rebuild.is_broken_off_by(Rebuild));
+        assert!(Changes.is_broken_off_by(Rebuild) && Rebuild.is_broken_off_by(Changes) && Rebuild.is_broken_off_by(Nothing));
+    }
 }
