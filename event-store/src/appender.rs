@@ -133,12 +133,11 @@ impl Appender {
 
     /// The next group: at least one unit; `None` once every handle is gone.
     async fn gather(&mut self) -> Option<Vec<Waiting>> {
-        let first = match self.carried.take() {
-            Some(carried) => carried,
-            None => {
-                let next = self.waiting.recv().await?;
-                self.taken(next)
-            }
+        let first = if let Some(carried) = self.carried.take() {
+            carried
+        } else {
+            let next = self.waiting.recv().await?;
+            self.taken(next)
         };
         tokio::task::yield_now().await;
         let (mut events, mut bytes) = (first.unit.event_count(), first.bytes);

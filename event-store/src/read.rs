@@ -2,7 +2,7 @@
 
 use event_schemas::{Recorded, StreamId, Timestamp, ids::CommandId};
 use futures::{
-    Stream, TryStreamExt as _,
+    StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
 use sqlx::{PgConnection, PgPool};
@@ -112,13 +112,13 @@ impl EventStore {
     ///
     /// # Errors
     /// The database can't be reached.
-    pub fn stream_up_to(&self, stream: &StreamId, to: i64) -> impl Stream<Item = Result<StoredEvent, Error>> + Send {
+    pub fn stream_up_to<'s>(&'s self, stream: &'s StreamId, to: i64) -> BoxStream<'s, Result<StoredEvent, Error>> {
         let pages = stream::try_unfold(1, move |from| async move {
             let page = if from > to { Vec::new() } else { self.read_stream(stream, from, to, PAGE_EVENTS).await? };
             let next = page.last().map(|last| last.version + 1);
             Ok::<_, Error>(next.map(|next| (stream::iter(page.into_iter().map(Ok)), next)))
         });
-        pages.try_flatten()
+        pages.try_flatten().boxed()
     }
 
     /// The newest version of `stream`; 0 where it does not exist.

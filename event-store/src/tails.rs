@@ -119,6 +119,11 @@ impl Shared {
     fn left_out() -> Self {
         Self { tail: Tail { is_partial: true, ..Tail::default() }, bytes: 0 }
     }
+
+    /// Of one that has as many events as are read at a time there may be more.
+    fn tell_of_more(&mut self) {
+        self.tail.is_partial |= self.tail.events.len() as i64 == SHARED_EVENTS;
+    }
 }
 
 async fn answer(pool: &PgPool, hub: &Hub, questions: Vec<Question>) {
@@ -313,9 +318,7 @@ async fn read_shared(pool: &PgPool, hub: &Hub, asked: &[&Wanted]) -> Result<Vec<
     if let Some(newest) = newest {
         hub.observe(newest);
     }
-    for shared in tails.iter_mut().flatten() {
-        shared.tail.is_partial |= shared.tail.events.len() as i64 == SHARED_EVENTS;
-    }
+    tails.iter_mut().flatten().for_each(Shared::tell_of_more);
     Ok(tails)
 }
 

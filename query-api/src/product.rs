@@ -18,7 +18,7 @@ use event_store::{
 use gateway::{Cursor, CursorText, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
@@ -73,7 +73,7 @@ struct Listing {
 async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): Query<Listing>) -> Result<Response, Problem> {
     let after: i64 = listing.cursor.as_deref().map(|cursor| Cursor::decode(CURSOR, cursor)).transpose()?.unwrap_or_default();
     let now = Utc::now();
-    let At { position, found } = queries.fresh(min, &PROJECTIONS, || read_page(&queries.reads, &listing, after, now)).await?;
+    let At { position, found } = queries.fresh(min, &PROJECTIONS, || found(&queries.reads, &listing, after, now)).await?;
     let Found { products, is_cut } = found;
     let cursor = |(created_position, _): &(i64, Product)| Cursor::encode(CURSOR, created_position);
     let cut_at = products.last().filter(|_| is_cut).map(cursor);
@@ -224,12 +224,11 @@ struct Found {
 }
 
 /// One row more than the page is long, or what has a page's bytes.
-async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Found> {
+async fn read_page(connection: &mut PgConnection, listing: &Listing, after: i64, now: DateTime<Utc>) -> Result<Taken<Row>, sqlx::Error> {
     // A branch for each index: those whose parameters don't fit are never run. Each reads on from a place in the very order of its index, which no
     // other index gives: asked for one status, the planner would rather go through all products in the order of the page until there are
     // enough, and a rare status has it go through them all. Of each category a page's worth is taken out of the index alone. `limit 1` tells the
     // planner that a lookup for each row of the page is all there is to do.
-    let mut connection = pool.acquire().await?;
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -294,15 +293,17 @@ async fn read_page(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<U
         i64::from(listing.limit) + 1,
         now,
     )
-    .fetch(&mut *connection);
-    let taken = bounded::take(rows, |row| row.document.as_ref().map_or(0, String::len), PAGE_BYTES).await?;
+    .fetch(connection);
+    bounded::take(rows, |row| row.document.as_ref().map_or(0, String::len), PAGE_BYTES).await
+}
+
+/// A page of products, as long as they have room.
+async fn found(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Found> {
+    let mut connection = pool.acquire().await?;
+    let taken = read_page(&mut connection, listing, after, now).await?;
     if taken.rest == Rest::TooMuch {
         connection.close_on_drop();
     }
-    of_page(taken)
-}
-
-fn of_page(taken: Taken<Row>) -> Read<Found> {
     let position = taken.rows.first().map_or(0, |row| row.position);
     let mut products = Vec::with_capacity(taken.rows.len());
     for row in taken.rows {

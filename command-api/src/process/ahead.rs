@@ -1,7 +1,5 @@
 //! Ahead of the feed: what must be done before a client's request may go on, whether or not the process managers have come that far.
 
-use std::pin::pin;
-
 use event_schemas::{Event, StreamId, events::order::Event as OrderEvent, ids::OrderId};
 use futures::TryStreamExt as _;
 
@@ -21,7 +19,7 @@ pub async fn let_units_go(shop: &Shop, order: OrderId) -> Result<(), event_store
     if !is_confirmed {
         return Ok(());
     }
-    let mut events = pin!(shop.store.stream_up_to(&stream, version));
+    let mut events = shop.store.stream_up_to(&stream, version);
     while let Some(stored) = events.try_next().await? {
         let event = match stored.decode() {
             Ok(event) => event,

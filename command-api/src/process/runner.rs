@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -280,7 +279,7 @@ async fn take_subject(shop: &Shop, events: Vec<Arc<Recorded>>) -> Result<(Change
         if follows_on(&parked, &event) {
             continue;
         }
-        match unwound(handle(shop, &event, &mut changes)).await {
+        match unwound(Box::pin(handle(shop, &event, &mut changes))).await {
             Ok(()) => {}
             Err(error) if error.is_passing() => return Err(error),
             Err(error) => parked.push(Parked::at(&event, &error)),
@@ -382,7 +381,7 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_st
     if !plan::needs_left_stock(event) {
         return Ok(left);
     }
-    let mut events = pin!(shop.store.stream_up_to(&event.stream, event.version));
+    let mut events = shop.store.stream_up_to(&event.stream, event.version);
     while let Some(stored) = events.try_next().await? {
         let earlier = stored.decode()?;
         let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);

@@ -269,7 +269,7 @@ mod tests {
             failure,
             rebuild: None,
             parked: 2,
-            updated_at: event_schemas::Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(0),
             holder,
         }
     }

@@ -392,7 +392,7 @@ mod tests {
         let owned = Places::from([(part(0), place)]);
         let full_after = |bytes| {
             let mut gathered = Gathered::default();
-            (1..).find(|position| {
+            (1..1_000_000).find(|position| {
                 assert!(gathered.take(&owned, Arrived { bytes, ..arrived(0, position - 1, *position) }).is_none());
                 gathered.is_full()
             })

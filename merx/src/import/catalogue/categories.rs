@@ -7,10 +7,7 @@
 //! Earlier decisions stay: a category is recognised by any name that it has or had, whichever file brought it, under the ids that earlier
 //! versions made too (they left out what is not ASCII: `Küche` was `k-che`).
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    pin::pin,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use command_api::handler::Handler;
 use deunicode::deunicode;
@@ -118,7 +115,7 @@ impl Writer<'_> {
     /// Every name that a category has or had; none where there is no such category.
     async fn names(&self, id: &CategoryId) -> Result<Vec<String>, Error> {
         let (stream, mut names) = (StreamId::category_of(id), Vec::new());
-        let mut events = pin!(self.store.stream_up_to(&stream, MAX_EVENTS));
+        let mut events = self.store.stream_up_to(&stream, MAX_EVENTS);
         while let Some(stored) = events.try_next().await? {
             let event = stored.decode().map_err(event_store::Error::from)?.event;
             if let Event::Category(

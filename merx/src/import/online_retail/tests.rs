@@ -171,7 +171,7 @@ fn open_invoices_are_bounded_in_bytes() {
     let mut invoices = Invoices::new("GBP".parse().unwrap());
     let description = "\u{1f600}".repeat(500);
     let row = |nth: usize| read(&format!("{},21212,{description},1,2011-02-01 11:19:00,2,,UK", nth % 4)).unwrap();
-    let taken = (0..).take_while(|nth| invoices.add(row(*nth)).is_ok()).count();
+    let taken = (0..1_000_000).take_while(|nth| invoices.add(row(*nth)).is_ok()).count();
     assert!((12_000..17_000).contains(&taken), "{taken} rows of 2,000 bytes");
     for nth in 0..1_000 {
         let reason = invoices.add(row(nth)).unwrap_err().reason;
