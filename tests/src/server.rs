@@ -254,6 +254,14 @@ impl Server {
         most_resident_bytes(&self.child).expect("the server's status")
     }
 
+    /// The number of its threads with that name, which Linux cuts to 15 bytes.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server's threads");
+        // One that ends meanwhile has no name.
+        let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|found| found.trim_end() == name).count()
+    }
+
     pub fn log(&self) -> String {
         let mut text = Vec::new();
         std::fs::File::open(self.log.path()).and_then(|mut file| file.read_to_end(&mut text)).expect("the log");
