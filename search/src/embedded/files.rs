@@ -8,7 +8,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tantivy::{Index, IndexSettings, IndexWriter, TantivyError, directory::MmapDirectory, indexer::LogMergePolicy};
+use tantivy::{
+    Index, IndexSettings, IndexWriter, TantivyError,
+    directory::MmapDirectory,
+    indexer::{IndexWriterOptions, LogMergePolicy},
+};
 
 use super::fields::Fields;
 use crate::{Error, Place};
@@ -22,7 +26,7 @@ const MOST_PROCESSES: u32 = 64;
 /// again and again with every few commits.
 const SMALL_SEGMENT: u32 = 500;
 /// The memory that documents are gathered in before they are written.
-const WRITER_BYTES: usize = 32 << 20;
+const WRITER_BYTES: usize = 16 << 20;
 
 /// What is kept with each commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,9 +104,10 @@ fn try_open(directory: &Path, fields: &Fields) -> Result<Option<(Index, Option<P
     tried.unwrap_or_else(|_| Err(Error::Panicked("its files can't be read".to_owned())))
 }
 
-/// The writer of `index`: one thread, since a shop's server has other work.
+/// The writer of `index`: one thread that writes and one that merges, since a shop's server has other work, and memory.
 pub fn writer(index: &Index) -> Result<IndexWriter, Error> {
-    let writer = index.writer_with_num_threads(1, WRITER_BYTES)?;
+    let options = IndexWriterOptions::builder().num_worker_threads(1).memory_budget_per_thread(WRITER_BYTES).num_merge_threads(1).build();
+    let writer = index.writer_with_options(options)?;
     let mut policy = LogMergePolicy::default();
     policy.set_min_layer_size(SMALL_SEGMENT);
     writer.set_merge_policy(Box::new(policy));
