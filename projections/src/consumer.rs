@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use event_store::{Batch, Checkpoint, EventStore, Feed, Mark, Parked, ParkedStreams, kafka::places, parked};
+use event_store::{Batch, Checkpoint, EventStore, Feed, Mark, Parked, ParkedStreams, checkpoint, kafka::places, parked};
 use futures::{FutureExt as _, future::BoxFuture};
 use metrics::{counter, histogram};
 use sqlx::{Connection as _, PgConnection};
@@ -107,6 +107,8 @@ impl Consumer {
     /// Applies what comes until `stop`. Calls `progressed` after each batch, and where there is nothing to do.
     pub async fn follow(&mut self, stop: &CancellationToken, progressed: impl Fn()) -> Result<(), Error> {
         if self.seen.position >= self.feed.head() {
+            // There is nothing that it could not go on with, nor a step forward that would take that back.
+            checkpoint::note_recovery(&mut self.connection, &self.checkpoint.name).await?;
             progressed();
         }
         let mut ahead = None;

@@ -154,18 +154,36 @@ impl Queries {
     pub(crate) async fn head_from(&self, min: MinPosition) -> Result<i64, Problem> {
         let known = self.store.known_head();
         let Some(min) = min.0.filter(|min| *min > known) else { return Ok(known) };
-        let head = self.store.head().await.map_err(Error::from)?;
+        let head = answered(|| self.store.head()).await.map_err(Error::from)?;
         if min > head { Err(MinPosition::beyond_head(head)) } else { Ok(head) }
+    }
+}
+
+/// Errors among which are those of a connection that an outage has broken.
+pub trait Outage {
+    /// Returns true where the database could not be reached over this connection.
+    fn is_outage(&self) -> bool;
+}
+
+impl Outage for event_store::Error {
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl Outage for Error {
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_outage())
     }
 }
 
 /// What `read` answers. An outage breaks every connection that was open, and each is found broken only when it is used: whoever gets one
 /// asks again, so that clients see no more of an outage than the outage.
-async fn answered<T, F: Future<Output = Read<T>>>(read: impl Fn() -> F) -> Read<T> {
+pub async fn answered<T, E: Outage, F: Future<Output = Result<T, E>>>(read: impl Fn() -> F) -> Result<T, E> {
     let asked_at = Instant::now();
     for _ in 0..MOST_BROKEN {
         match read().await {
-            Err(Error::Store(event_store::Error::Unavailable(_))) if asked_at.elapsed() < BROKEN_LIMIT => {}
+            Err(error) if error.is_outage() && asked_at.elapsed() < BROKEN_LIMIT => {}
             answer => return answer,
         }
     }

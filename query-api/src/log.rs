@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Queries, error::Error};
+use crate::{Queries, error::Error, freshness::answered};
 pub use waiting::Waiters;
 
 /// How many positions one statement goes through for a filter that few events fit.
@@ -149,7 +149,7 @@ async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): 
     let head = queries.head_from(min).await?;
     if after > head {
         // Written by another server a moment ago, or by none.
-        let head = queries.store.head().await.map_err(Error::from)?;
+        let head = answered(|| queries.store.head()).await.map_err(Error::from)?;
         if after > head {
             return Err(Problem::invalid(vec![beyond_head(listing.cursor.is_some(), head)]));
         }
@@ -272,7 +272,8 @@ impl Queries {
         let wanted = i64::from(limit) - scan.items.len() as i64;
         let window = if *filter == Filter::default() { wanted } else { WINDOW };
         let up_to = scan.head.min(scan.read_up_to.saturating_add(window));
-        let found = self.store.read_log(scan.read_up_to, up_to, filter, wanted).await?;
+        let read_up_to = scan.read_up_to;
+        let found = answered(|| self.store.read_log(read_up_to, up_to, filter, wanted)).await?;
         let is_full = read::is_full(&found, wanted);
         scan.read_up_to = found.last().filter(|_| is_full).map_or(up_to, |last| last.position);
         scan.items.extend(found);

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Queries, error::Error};
+use crate::{Queries, error::Error, freshness::answered};
 
 /// The most parked streams that are shown of a consumer.
 const MOST_PARKED: i64 = 100;
@@ -138,7 +138,7 @@ struct Parked {
 
 async fn list(State(queries): State<Queries>, min: MinPosition) -> Result<Response, Problem> {
     queries.head_from(min).await?;
-    let progress = read(&queries).await?;
+    let progress = answered(|| read(&queries)).await?;
     Ok((Position(progress.head), Json(progress)).into_response())
 }
 

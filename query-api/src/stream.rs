@@ -11,7 +11,7 @@ use gateway::{Cursor, CursorText, FieldError, Json, Limit, MinPosition, Path, Po
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Queries, answer::not_found, error::Error, log::StoredEvent};
+use crate::{Queries, answer::not_found, error::Error, freshness::answered, log::StoredEvent};
 
 const CURSOR: &str = "stream";
 
@@ -82,13 +82,13 @@ async fn list(
     }
     let read_up_to: i64 = cursor.as_deref().map(|cursor| Cursor::decode(CURSOR, cursor)).transpose()?.unwrap_or(0);
     let head = queries.head_from(min).await?;
-    let version = queries.store.stream_version(&stream).await.map_err(Error::from)?;
+    let version = answered(|| queries.store.stream_version(&stream)).await.map_err(Error::from)?;
     if version == 0 {
         return Err(unknown(head, &stream));
     }
     // The log only grows: up to the version that was just read it is the same for both statements.
     let (first, last) = (from.unwrap_or(1).max(read_up_to.saturating_add(1)), to.unwrap_or(i64::MAX).min(version));
-    let events = queries.store.read_stream(&stream, first, last, limit.into()).await.map_err(Error::from)?;
+    let events = answered(|| queries.store.read_stream(&stream, first, last, limit.into())).await.map_err(Error::from)?;
     let next_cursor = events.last().filter(|newest| newest.version < last).map(|newest| Cursor::encode(CURSOR, &newest.version));
     let items = events.into_iter().map(StoredEvent::try_from).collect::<Result<_, _>>().map_err(Error::from)?;
     let page = Events { stream: StreamName(stream.to_string()), version, items, next_cursor };

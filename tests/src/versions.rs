@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::{
@@ -151,8 +151,8 @@ async fn roll(shop: &mut Shop, newer: Launch) {
     tokio::time::sleep(PHASE).await;
     assert!(load.counts().0 > before.0, "the older one goes on with what it can read");
     until(&mut database, NOTHING_PARKED).await;
-    let is_told = |item: &Value| item["failing"].as_str().is_some_and(|failure| failure.contains("or newer: nothing was parked"));
-    older.until("/v1/projections", |progress| progress.items().iter().any(is_told)).await;
+    // Its consumers say so where such an event is in front of them, and whoever writes to such a stream does in any case.
+    assert!(shop.servers[0].log().contains("or newer: nothing was parked"), "the older one says what it can't read");
 
     // Forward for good, while the older one still runs.
     second.start_again().await;

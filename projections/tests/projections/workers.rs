@@ -156,6 +156,23 @@ async fn a_failure_shows_and_is_tried_again_until_it_is_none() {
 }
 
 #[tokio::test]
+async fn a_failure_is_taken_back_where_there_is_nothing_left_to_do() {
+    let Some(database) = Database::create().await else { return };
+    let (store, shutdown) = (open(&database).await, CancellationToken::new());
+    catch_up(&store, &projection("stock")).await.expect("the checkpoint");
+    let failing = "update checkpoints set failure = 'the log has gone back' where name = 'stock'";
+    assert_eq!(sqlx::query(failing).execute(&database.pool).await.expect("a note").rows_affected(), 1);
+    let worker = tokio::spawn(projections::run(store, projection("stock"), Source::Log, Uuid::now_v7(), shutdown.clone()));
+    wait_until("the failure is taken back without any event", async || {
+        let taken_back = "select failure is null from checkpoints where name = 'stock'";
+        sqlx::query_scalar::<_, bool>(taken_back).fetch_one(&database.pool).await.expect("a checkpoint")
+    })
+    .await;
+    shutdown.cancel();
+    worker.await.expect("the worker ends");
+}
+
+#[tokio::test]
 async fn rows_of_another_version_are_left_alone() {
     let Some(database) = Database::create().await else { return };
     sqlx::query("insert into checkpoints (name, version, position) values ('stock', 2, 0)")

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{StreamName, unknown};
-use crate::{Queries, answer::not_found, error::Error};
+use crate::{Queries, answer::not_found, error::Error, freshness::answered};
 
 /// How many events are in memory at a time, however long a stream is.
 const PAGE: i64 = 5_000;
@@ -68,7 +68,7 @@ pub async fn show(
 
 /// The version that is meant; 404 where the stream is not there, not yet, or shorter.
 async fn version_of(store: &EventStore, stream: &StreamId, when: &When, head: i64) -> Result<i64, Problem> {
-    let newest = store.stream_version(stream).await.map_err(Error::from)?;
+    let newest = answered(|| store.stream_version(stream)).await.map_err(Error::from)?;
     if newest == 0 {
         return Err(unknown(head, stream));
     }
@@ -77,7 +77,7 @@ async fn version_of(store: &EventStore, stream: &StreamId, when: &When, head: i6
             Err(not_found(head, format!("Stream {stream} has not come to version {version} yet: it is at {newest}.")))
         }
         (Some(version), _) => Ok(version),
-        (None, Some(at)) => match store.stream_version_at(stream, at).await.map_err(Error::from)? {
+        (None, Some(at)) => match answered(|| store.stream_version_at(stream, at)).await.map_err(Error::from)? {
             0 => Err(not_found(head, format!("Stream {stream} did not exist yet at {at}."))),
             version => Ok(version),
         },
@@ -110,7 +110,7 @@ async fn fold(store: &EventStore, stream: &StreamId, version: i64) -> Result<Opt
 async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i64) -> Result<Folded, Error> {
     let (mut state, mut at, mut read_up_to) = begin::<A>(store, stream, version).await?;
     while read_up_to < version {
-        let page = store.read_stream(stream, read_up_to + 1, version, PAGE).await?;
+        let page = answered(|| store.read_stream(stream, read_up_to + 1, version, PAGE)).await?;
         if page.is_empty() {
             break; // Can't be: versions have no gaps.
         }
@@ -139,7 +139,7 @@ async fn fold_as<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i
 
 /// What to begin folding with, the time of its last event and its version: a snapshot that is not newer than `version`, or nothing.
 async fn begin<A: Aggregate>(store: &EventStore, stream: &StreamId, version: i64) -> Result<(A::State, Timestamp, i64), Error> {
-    if let Some(snapshot) = store.snapshot(stream, A::STATE_VERSION, version).await? {
+    if let Some(snapshot) = answered(|| store.snapshot(stream, A::STATE_VERSION, version)).await? {
         match serde_json::from_str(&snapshot.state) {
             Ok(state) => return Ok((state, snapshot.recorded_at, snapshot.version)),
             Err(error) => tracing::warn!(%stream, version = snapshot.version, %error, "a snapshot is no state, and is ignored"),
