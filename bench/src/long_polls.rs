@@ -77,15 +77,18 @@ fn raise_files() -> Result<(), Error> {
 /// Has all of them wait from the head on, again and again, until what is returned is dropped. One that is refused ends.
 async fn wait(merx: &Merx, query: &'static str) -> Result<JoinSet<Result<(), Error>>, Error> {
     let opening = (0..WAITING).map(|_| Connection::open(merx.address()));
+    let path = "/v1/events?limit=1";
+    let request = Request { method: "GET", path, bearer: Some(merx.key()), body: None, min_position: None };
+    let page: Value = serde_json::from_slice(&Connection::open(merx.address()).await?.send(request).await?.expect(200)?)?;
+    let head = page["head"].as_i64().unwrap_or(0);
     let mut waiting = JoinSet::new();
     for connection in try_join_all(opening).await? {
-        waiting.spawn(follow(connection, merx.key().to_owned(), query));
+        waiting.spawn(follow(connection, merx.key().to_owned(), query, head));
     }
     Ok(waiting)
 }
 
-async fn follow(mut connection: Connection, key: String, query: &'static str) -> Result<(), Error> {
-    let mut after = 0;
+async fn follow(mut connection: Connection, key: String, query: &'static str, mut after: i64) -> Result<(), Error> {
     loop {
         let path = format!("/v1/events?limit=200&wait=20&after={after}{query}");
         let request = Request { method: "GET", path: &path, bearer: Some(&key), body: None, min_position: None };

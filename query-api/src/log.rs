@@ -215,12 +215,14 @@ enum Step {
 }
 
 impl Scan {
-    /// The next step at `now`: no request reads on after `scan_until`, whatever it waits for, nor waits after `deadline` or without one.
-    fn step(&self, limit: Limit, now: Instant, scan_until: Instant, deadline: Option<Instant>) -> Step {
+    /// The next step at `now`: no request reads on after `scan_until`, whatever it waits for, nor waits after `deadline` or without one. One that may
+    /// wait reads no further by itself than others who wait have been `told`.
+    fn step(&self, limit: Limit, now: Instant, scan_until: Instant, (deadline, told): (Option<Instant>, Option<i64>)) -> Step {
         if read::is_full(&self.items, limit.into()) {
             return Step::Answer;
         }
-        if self.read_up_to < self.head {
+        let end = told.filter(|_| deadline.is_some()).map_or(self.head, |told| told.min(self.head));
+        if self.read_up_to < end {
             return if now >= scan_until { Step::Answer } else { Step::ReadOn };
         }
         if self.items.is_empty() && deadline.is_some_and(|deadline| now < deadline) { Step::Wait } else { Step::Answer }
@@ -236,7 +238,7 @@ impl Queries {
         let mut waiter = None;
         loop {
             scan.head = scan.head.max(self.store.known_head());
-            match scan.step(limit, Instant::now(), scan_until, deadline) {
+            match scan.step(limit, Instant::now(), scan_until, (deadline, self.waiters.told())) {
                 Step::Answer => return Ok(scan),
                 Step::ReadOn => self.read_window(&mut scan, filter, limit).await?,
                 Step::Wait => {
@@ -290,11 +292,22 @@ mod tests {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         let limit: Limit = serde_json::from_str("2").unwrap();
         let at = |read_up_to| Scan { read_up_to, head: 10, items: Vec::new() };
-        assert_eq!(at(5).step(limit, now, later, None), Step::ReadOn);
-        assert_eq!(at(5).step(limit, now, now, Some(later)), Step::Answer, "its time is up, however long it would wait");
-        assert_eq!(at(10).step(limit, now, now, Some(later)), Step::Wait);
-        assert_eq!(at(10).step(limit, later, now, Some(later)), Step::Answer);
-        assert_eq!(at(10).step(limit, now, later, None), Step::Answer);
+        assert_eq!(at(5).step(limit, now, later, (None, None)), Step::ReadOn);
+        assert_eq!(at(5).step(limit, now, now, (Some(later), None)), Step::Answer, "its time is up, however long it would wait");
+        assert_eq!(at(10).step(limit, now, now, (Some(later), None)), Step::Wait);
+        assert_eq!(at(10).step(limit, later, now, (Some(later), None)), Step::Answer);
+        assert_eq!(at(10).step(limit, now, later, (None, None)), Step::Answer);
+    }
+
+    #[test]
+    fn who_may_wait_reads_no_further_than_others_who_wait_and_everybody_else_does() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+        let limit: Limit = serde_json::from_str("2").unwrap();
+        let at = |read_up_to| Scan { read_up_to, head: 10, items: Vec::new() };
+        assert_eq!(at(8).step(limit, now, later, (Some(later), Some(8))), Step::Wait, "what is newer comes in the next round");
+        assert_eq!(at(7).step(limit, now, later, (Some(later), Some(8))), Step::ReadOn);
+        assert_eq!(at(8).step(limit, now, later, (None, Some(8))), Step::ReadOn);
+        assert_eq!(at(8).step(limit, later, later, (Some(later), Some(8))), Step::Answer);
     }
 
     #[test]
@@ -314,8 +327,8 @@ mod tests {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         let limit: Limit = serde_json::from_str("200").unwrap();
         let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![event(bytes)] };
-        assert_eq!(with(read::PAGE_BYTES - 1).step(limit, now, later, None), Step::ReadOn);
-        assert_eq!(with(read::PAGE_BYTES).step(limit, now, later, None), Step::Answer);
+        assert_eq!(with(read::PAGE_BYTES - 1).step(limit, now, later, (None, None)), Step::ReadOn);
+        assert_eq!(with(read::PAGE_BYTES).step(limit, now, later, (None, None)), Step::Answer);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub struct Waiters {
     /// The position up to which the log has been read.
     end: watch::Sender<i64>,
     is_reading: AtomicBool,
+    /// The number of those who ever waited.
+    entered: AtomicU32,
 }
 
 /// The events after `after`, without gaps.
@@ -96,6 +98,7 @@ impl Waiters {
             recent: Mutex::default(),
             end: watch::Sender::default(),
             is_reading: AtomicBool::new(false),
+            entered: AtomicU32::new(0),
         }
     }
 
@@ -107,11 +110,18 @@ impl Waiters {
         let place = self.places.clone().try_acquire_owned().map_err(full)?;
         let end = self.end.subscribe();
         self.read_while_somebody_waits();
-        Ok(Waiter { waiters: self.clone(), end, _place: place })
+        let turn = self.entered.fetch_add(1, Ordering::Relaxed);
+        Ok(Waiter { waiters: self.clone(), end, turn, _place: place })
     }
 
     fn waiting(&self) -> usize {
         self.end.receiver_count()
+    }
+
+    /// The position that those who wait have been told of; none where nobody waits. What is newer they are told of in the next round, and so
+    /// is whoever comes back meanwhile: a crowd that came for each event would have the log read for each of its requests.
+    pub fn told(&self) -> Option<i64> {
+        (self.waiting() > 0).then(|| *self.end.borrow())
     }
 
     fn read_while_somebody_waits(self: &Arc<Self>) {
@@ -171,6 +181,8 @@ impl Waiters {
 pub struct Waiter {
     waiters: Arc<Waiters>,
     end: watch::Receiver<i64>,
+    /// Its turn in each round.
+    turn: u32,
     _place: OwnedSemaphorePermit,
 }
 
@@ -180,6 +192,9 @@ impl Waiter {
     pub async fn next(&mut self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
         // The sender lives as long as this, so waiting can't fail.
         let _ = self.end.wait_for(|end| *end > after).await;
+        // One after the other, so that writes find room between the answers.
+        let waiting = u32::try_from(self.waiters.waiting()).unwrap_or(u32::MAX).max(1);
+        sleep(ROUND_OF_EACH * (self.turn % waiting)).await;
         self.waiters.recent.lock().read(after, filter, most)
     }
 }

@@ -68,7 +68,7 @@ async fn a_write_for_an_old_version_is_refused_and_changes_nothing() {
     let several = shop.patch(&path, json!({"title": "Fourth"})).header("if-match", "\"1\", \"3\"").await.expect(200);
     assert_eq!(several["title"], "Fourth");
 
-    let stock = shop.get(&format!("/v1/stock/{sku}")).await.expect(200).version();
+    let stock = shop.until(&format!("/v1/stock/{sku}"), |stock| stock["on_hand"] == 10).await.version();
     let receipt = json!({"quantity": 1, "reference": ""});
     shop.post(&format!("/v1/stock/{sku}/receipts"), receipt.clone()).if_match(stock + 1).await.refused(412, "version_mismatch");
     shop.post(&format!("/v1/stock/{sku}/receipts"), receipt).if_match(stock).await.expect(201);

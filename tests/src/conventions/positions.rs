@@ -61,6 +61,7 @@ async fn every_answer_of_a_read_model_tells_its_position() {
 async fn a_read_model_that_does_not_keep_up_is_an_outage_and_not_a_wrong_answer() {
     let Some(mut shop) = Shop::open().await else { return };
     let sku = product(&shop, "2", 1).await;
+    shop.until(&format!("/v1/stock/{sku}"), |stock| stock["on_hand"] == 1).await;
     let stopped = shop.server().stop();
     assert!(stopped.success(), "{stopped}");
     let launch = shop.server().launch().clone().argument("--role", "command-api,query-api");
