@@ -74,7 +74,7 @@ impl Part {
         Ok(Self { stream, expected_version, command, metadata, metadata_json, recorded_at, events: encoded, lineage })
     }
 
-    /// How many bytes its events and their metadata have.
+    /// Bytes of its events and their metadata.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.events.iter().map(|encoded| encoded.payload.len() + self.metadata_json.len()).sum()

@@ -12,7 +12,7 @@ pub struct Taken<T> {
     pub rows: Vec<T>,
     /// True where there may have been more, for which there was no room.
     pub is_cut: bool,
-    /// What is left of the answer.
+    /// The part of the answer that was not taken.
     pub rest: Rest,
 }
 
@@ -36,7 +36,7 @@ pub async fn take<T>(
     Ok(Taken { rows: taken, is_cut: false, rest: Rest::Nothing })
 }
 
-/// What is left of an answer that was not taken to its end.
+/// The part of an answer that was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     /// Nothing: the connection is free.

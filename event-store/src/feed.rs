@@ -113,7 +113,7 @@ impl Recent {
         }
     }
 
-    /// What comes after `after`, up to `most` events and [`BATCH_BYTES`], and one at least; none where it is not here.
+    /// The events after `after`: at most `most` and [`BATCH_BYTES`] of them, and one at least; none where they are not here.
     fn read(&self, after: i64, most: usize) -> Option<Vec<Weighed>> {
         if after < self.after || after >= self.end() {
             return None;

@@ -243,8 +243,8 @@ impl EventStore {
         Ok(read.into_iter().map(|tail| tail.events).collect())
     }
 
-    /// What streams have got, from a snapshot on where one is wanted and there is one: the answers in the order of the questions. Where that has much
-    /// data, tails are partial. Calls of the same moment share a query, with [`Self::tail`] too.
+    /// The tails of streams, from a snapshot on where one is wanted and there is one, in the order of the questions. Where they have much data they
+    /// are partial. Calls of the same moment share a query, with [`Self::tail`] too.
     ///
     /// # Errors
     /// The database can't be reached, or an event can't be decoded.

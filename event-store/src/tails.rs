@@ -105,7 +105,7 @@ pub(crate) fn start(pool: PgPool, hub: Hub) -> Handle {
     Handle { queue }
 }
 
-/// What the shared query gave of one stream.
+/// The part of a shared query's answer that is of one stream.
 #[derive(Default)]
 struct Shared {
     /// Partial where there may be more to be read.
@@ -115,7 +115,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// What was not come to.
+    /// A stream that the query did not come to.
     fn left_out() -> Self {
         Self { tail: Tail { is_partial: true, ..Tail::default() }, bytes: 0 }
     }
@@ -150,7 +150,7 @@ async fn answer(pool: &PgPool, hub: &Hub, questions: Vec<Question>) {
     }
 }
 
-/// Whether `read` has all of a question for `many` streams: where what it has of them is so much that there is no room for more, the rest is
+/// Returns true where `read` has all of a question for `many` streams: where what it has of them is so much that there is no room for more, the rest is
 /// left out.
 fn leave_out(read: &mut Vec<Result<Shared, Error>>, many: usize) -> bool {
     let bytes: usize = read.iter().take(many).flatten().map(|shared| shared.bytes).sum();

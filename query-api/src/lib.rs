@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use ::search::Index;
 use event_schemas::Currency;
 use freshness::Checkpoints;
+pub use freshness::answered;
 
 /// Connections that history is read over.
 const SCAN_CONNECTIONS: u32 = 4;

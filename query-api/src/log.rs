@@ -312,21 +312,9 @@ mod tests {
 
     #[test]
     fn a_page_is_full_by_its_bytes_too() {
-        let event = |bytes| read::StoredEvent {
-            position: 1,
-            stream_id: "cart-1".into(),
-            version: 1,
-            event_id: Uuid::nil(),
-            event_type: "CartOpened".into(),
-            schema_version: 1,
-            payload: "x".repeat(bytes),
-            metadata: String::new(),
-            recorded_at: Timestamp::from_micros(0),
-            hash: Vec::new(),
-        };
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         let limit: Limit = serde_json::from_str("200").unwrap();
-        let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![event(bytes)] };
+        let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![waiting::tests::event(1, "cart-1", "CartOpened", bytes)] };
         assert_eq!(with(read::PAGE_BYTES - 1).step(limit, now, later, (None, None)), Step::ReadOn);
         assert_eq!(with(read::PAGE_BYTES).step(limit, now, later, (None, None)), Step::Answer);
     }

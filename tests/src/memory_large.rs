@@ -1,4 +1,4 @@
-//! What a process takes is bounded in bytes, and not only in numbers: with the largest events that the API takes.
+//! Memory of a process with the largest events that the API takes: it is bounded in bytes, and not only in numbers.
 
 use std::{io::Write as _, process::Stdio, time::Duration};
 

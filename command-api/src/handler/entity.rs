@@ -18,6 +18,11 @@ use super::{
     weight::Weight,
 };
 
+/// The bytes of what `events` say.
+fn written(events: &[Recorded]) -> usize {
+    events.iter().map(|recorded| recorded.event.payload().map_or(0, |payload| payload.len())).sum()
+}
+
 /// A stream's newest state and what it was built from.
 pub struct Entity<A: Aggregate> {
     stream: StreamId,
@@ -26,7 +31,7 @@ pub struct Entity<A: Aggregate> {
     refreshing: tokio::sync::Mutex<()>,
     schedule: Schedule,
     weight: Weight,
-    /// Whether it was measured anew since the last look.
+    /// True where its weight was measured anew and the cache does not know.
     has_grown: AtomicBool,
 }
 
@@ -319,12 +324,12 @@ impl<A: Aggregate> Entity<A> {
         (state.clone(), version)
     }
 
-    /// How much it takes.
+    /// Its weight in the cache.
     pub(super) fn weight(&self) -> &Weight {
         &self.weight
     }
 
-    /// Whether it was measured anew since this was asked last.
+    /// Returns true once for each time that its weight was measured anew.
     pub(super) fn take_growth(&self) -> bool {
         self.has_grown.swap(false, Ordering::Relaxed)
     }
@@ -357,11 +362,20 @@ impl<A: Aggregate> Entity<A> {
 
     fn absorb(&self, held: &mut Held<A>, tail: &mut Tail<A>) {
         let is_anything = tail.snapshot.is_some() || !tail.events.is_empty();
+        // Of a state that is known the events tell what they add: it is not written down again for each of them.
+        let added = (held.version > 0 && tail.snapshot.is_none()).then(|| written(&tail.events));
         if let Some(version) = held.absorb(tail) {
             self.schedule.read(version);
         }
-        if is_anything {
-            self.weight.measure(&held.state);
+        let has_grown = match added {
+            _ if !is_anything => false,
+            Some(bytes) => self.weight.add(bytes, &held.state),
+            None => {
+                self.weight.measure(&held.state);
+                true
+            }
+        };
+        if has_grown {
             self.has_grown.store(true, Ordering::Relaxed);
         }
     }

@@ -19,7 +19,7 @@ pub struct Known<A: Aggregate> {
     pub is_kept: bool,
 }
 
-/// What a stream has got since a version, or since a state that is newer.
+/// The events of a stream since a version, or since a state that is newer.
 pub struct Tail<A: Aggregate> {
     /// The snapshot's state, if there was one; or that of all the events, where these have too much data to be in memory at a time.
     pub snapshot: Option<Known<A>>,

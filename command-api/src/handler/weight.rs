@@ -1,4 +1,4 @@
-//! How much memory an entity takes, about: what its state is written as, twice, since what is committed is kept beside what is decided.
+//! Memory of entities, estimated in bytes: what the state is written as, twice, since the committed one is kept beside the newest.
 
 use std::{
     io,
@@ -22,17 +22,17 @@ use super::Entity;
 const CACHE_BYTES: usize = 12 << 20;
 /// Parts of the cache, each with its share of the bytes.
 const SHARDS: usize = 4;
-/// So many have room in a part, however large they are: a busy stream whose state outgrows all measures must not be read again for each command.
+/// The fewest entities that have room in a part, however large they are: a busy stream whose state outgrows all measures must not be read again for each command.
 const LEAST_ENTITIES: usize = 4;
 /// The largest weight, which stands for any that is larger.
 const MOST_WEIGHT: usize = CACHE_BYTES / SHARDS / LEAST_ENTITIES;
-/// What is not measured again for less.
+/// The fewest bytes of events that a state is measured again for.
 const LEAST_GROWTH: usize = 4 << 10;
 
 /// The weight of a state, measured now and then.
 #[derive(Default)]
 pub struct Weight {
-    /// When it was measured last.
+    /// The bytes that it had when it was measured last.
     measured: AtomicUsize,
     /// The bytes of the events since, each of which may have added as much.
     since: AtomicUsize,
@@ -102,7 +102,7 @@ impl<A: Aggregate> quick_cache::Weighter<StreamId, Kept<A>> for Weigher {
 /// The entities of a handler.
 pub struct Entities<A: Aggregate> {
     cache: quick_cache::sync::Cache<StreamId, Kept<A>, Weigher>,
-    /// What none weighs less than, so that no more than a number of them has room.
+    /// The least weight of an entity, in bytes, so that no more than a number of them has room.
     least: usize,
 }
 

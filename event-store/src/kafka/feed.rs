@@ -266,7 +266,7 @@ impl Held {
         true
     }
 
-    /// What comes after `up_to` of which nothing can come in between any more; none where that is nothing, or where another timeline has begun.
+    /// The events after `up_to` that nothing can come in between any more; none where there are none, or where another timeline has begun.
     fn release(&mut self, published: &Published, up_to: i64, most: usize) -> Option<Batch> {
         if published.timeline != self.timeline {
             return None;

@@ -18,7 +18,7 @@ use thread::{Context, Pump};
 
 pub use thread::MOST_MESSAGES;
 
-/// How many arrivals wait at most to be taken; each has up to [`thread::MOST_MESSAGES`] messages and [`thread::MOST_BYTES`] of data.
+/// The most arrivals that wait to be taken; each has up to [`thread::MOST_MESSAGES`] messages and [`thread::MOST_BYTES`] of data.
 const WAITING: usize = 16;
 /// How long a consumer may be silent before its group goes on without it.
 const SESSION_MS: u32 = 8_000;

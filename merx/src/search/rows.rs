@@ -88,7 +88,7 @@ pub fn kept_version() -> i32 {
     projections::all().iter().find(|projection| projection.name() == "search").map_or(0, |projection| projection.version())
 }
 
-/// What has changed after `after`, in the order of changes: at most so many rows, and [`PAGE_BYTES`].
+/// The rows that have changed after `after`, in the order of changes: at most `most` of them, and [`PAGE_BYTES`].
 pub async fn changed(pool: &PgPool, after: &(i64, String), most: i64) -> Result<Page, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let rows = sqlx::query_as!(
@@ -128,7 +128,7 @@ pub async fn one(pool: &PgPool, sku: &str) -> Result<Option<Row>, sqlx::Error> {
     .await
 }
 
-/// What comes after `after` of all rows, by SKU: at most so many rows, and [`PAGE_BYTES`].
+/// The rows after `after`, by SKU: at most `most` of them, and [`PAGE_BYTES`].
 pub async fn all(pool: &PgPool, after: &str, most: i64) -> Result<Page, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let rows = sqlx::query_as!(

@@ -30,9 +30,7 @@ const READY: u8 = 1;
 const STOPPING: u8 = 2;
 /// The longest that the database may take to say how far everybody has come.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
-/// The most connections that are found broken before the database counts as one that does not answer.
-const MOST_BROKEN: u32 = 16;
-/// How long a process is degraded once the log was found to have gone back: long enough for whoever looks at it to be told.
+/// The time that a process is degraded for once the log was found to have gone back: long enough for whoever looks at it to be told.
 const WENT_BACK_IS_NEWS: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Health of this server, as probes and metrics tell it. Cheap to clone.
@@ -167,18 +165,8 @@ impl Health {
         text
     }
 
-    /// An outage breaks every connection that was open, and each is found broken only when it is used: those are passed over.
     async fn progress(&self) -> Option<Progress> {
-        let read = async {
-            for _ in 0..MOST_BROKEN {
-                match progress::read(self.0.store.pool()).await {
-                    Err(event_store::Error::Unavailable(_)) => {}
-                    read => return read.ok(),
-                }
-            }
-            None
-        };
-        timeout(LOOK_LIMIT, read).await.ok()?
+        timeout(LOOK_LIMIT, query_api::answered(|| progress::read(self.0.store.pool()))).await.ok()?.ok()
     }
 
     /// The newest break in the history of the log, whoever found it.

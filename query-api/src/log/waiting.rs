@@ -192,18 +192,30 @@ impl Waiter {
     pub async fn next(&mut self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
         // The sender lives as long as this, so waiting can't fail.
         let _ = self.end.wait_for(|end| *end > after).await;
-        // One after the other, so that writes find room between the answers.
-        let waiting = u32::try_from(self.waiters.waiting()).unwrap_or(u32::MAX).max(1);
-        sleep(ROUND_OF_EACH * (self.turn % waiting)).await;
+        sleep(delay(self.turn, self.waiters.waiting())).await;
         self.waiters.recent.lock().read(after, filter, most)
     }
 }
 
+/// The time from a round's beginning to the answer of whoever has this `turn` among so many that are `waiting`: one after the other, so that writes
+/// find room in between.
+fn delay(turn: u32, waiting: usize) -> Duration {
+    ROUND_OF_EACH * (turn % u32::try_from(waiting).unwrap_or(u32::MAX).max(1))
+}
+
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn event(position: i64, stream: &str, event_type: &str, bytes: usize) -> StoredEvent {
+    #[test]
+    fn those_who_wait_are_answered_one_after_the_other_within_a_round() {
+        let mut delays: Vec<Duration> = (997..1_997).map(|turn| delay(turn, 1_000)).collect();
+        delays.sort_unstable();
+        assert!(delays.iter().copied().eq((0..1_000).map(|nth| ROUND_OF_EACH * nth)));
+        assert_eq!((delay(7, 1), delay(7, 0)), (Duration::ZERO, Duration::ZERO), "who waits alone has no turn to wait for");
+    }
+
+    pub fn event(position: i64, stream: &str, event_type: &str, bytes: usize) -> StoredEvent {
         StoredEvent {
             position,
             stream_id: stream.into(),

@@ -41,7 +41,7 @@ struct Known {
     sales: Vec<String>,
     /// The order that the shipments are of.
     shipped: Vec<String>,
-    /// What is changed: the others stay for sale.
+    /// The products that requests change: the others stay for sale.
     changed: Vec<String>,
     streams: Vec<String>,
 }
