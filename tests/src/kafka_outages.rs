@@ -46,7 +46,7 @@ async fn while_kafka_is_away_commands_are_accepted_and_reads_say_that_they_are_o
     // From the start on.
     kafka.kill().await;
     let launch = Launch::on_database(&database.url).set("KAFKA_BROKERS", &kafka.brokers).set("KAFKA_TOPIC_PREFIX", PREFIX);
-    let server = Server::start_alive(launch).await;
+    let server = Server::start(launch).await;
     let client = server.client();
     let away = becomes_degraded(&client, "kafka can't be reached").await;
     assert!(detail(&away).contains(&kafka.brokers), "{away}");
@@ -106,7 +106,7 @@ async fn a_kafka_with_passwords_and_certificates_lets_in_who_has_them_and_one_li
     for (name, value) in kafka.variables("sasl.env") {
         launch = launch.set(&name, if name == "KAFKA_SASL_PASSWORD" { "wrong" } else { &value });
     }
-    let server = Server::start_alive(launch).await;
+    let server = Server::start(launch).await;
     becomes_degraded(&server.client(), "authentication").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let lines = server.log().lines().filter(|line| line.contains("events are not published")).count();

@@ -113,21 +113,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port and waits until it is ready.
+    /// Starts one on a free port and waits until it is ready, degraded or not.
     pub async fn start(launch: Launch) -> Self {
-        Self::start_until(launch, "/readyz").await
-    }
-
-    /// Starts one and waits until it answers, whether it is ready or not.
-    pub async fn start_alive(launch: Launch) -> Self {
-        Self::start_until(launch, "/healthz").await
-    }
-
-    async fn start_until(launch: Launch, path: &str) -> Self {
         for _ in 0..3 {
             let (port, log) = (free_port(), NamedTempFile::new().expect("a file for the log"));
             let mut server = Self { child: spawn(&launch, port, &log), port, launch: launch.clone(), log };
-            if server.answers(path).await {
+            if server.becomes_ready().await {
                 return server;
             }
             // Somebody else may have taken the port meanwhile.
@@ -171,14 +162,10 @@ impl Server {
     }
 
     async fn becomes_ready(&mut self) -> bool {
-        self.answers("/readyz").await
-    }
-
-    async fn answers(&mut self, path: &str) -> bool {
         let client = self.client();
         let limit = Instant::now() + READY_LIMIT;
         while Instant::now() < limit {
-            if client.get(path).try_send().await.is_ok_and(|answer| answer.status == 200) {
+            if client.get("/readyz").try_send().await.is_ok_and(|answer| answer.status == 200) {
                 return true;
             }
             if self.child.try_wait().expect("the server's status").is_some() {

@@ -165,14 +165,16 @@ impl<A: Aggregate> Entities<A> {
 #[cfg(test)]
 mod tests {
     use domain::stock::Stock;
+    use event_store::EventStore;
 
     use super::*;
     use crate::{
         handler::{
-            Context, Staging,
+            Context, Handler, Staging,
             tests::{order, receive, reserve},
         },
         shop::now,
+        test_database::Database,
     };
 
     fn stream(nth: usize) -> StreamId {
@@ -223,6 +225,31 @@ mod tests {
         entities.clear();
         entities.weigh_again(&entity);
         assert_eq!(entities.cache.len(), 0, "it was forgotten meanwhile");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_others_add_to_a_state_weighs_too() {
+        let Some(database) = Database::make().await else { return };
+        let store = EventStore::open(database.pool.clone()).await.unwrap();
+        let [handler, other] = [(); 2].map(|()| Handler::<Stock>::new(store.clone(), 10_000));
+        let weight = async || {
+            handler.current_all(&[stream(1)], |_, _| ()).await.unwrap();
+            handler.entities.cache.weight()
+        };
+        let change = async |command| {
+            other.run(&stream(1), &command, &Context::new(now(), "another server"), |_, _| ()).await.unwrap();
+        };
+        change(receive(1_000)).await;
+        let before = weight().await;
+        // A few at a time, none of which says much.
+        for _ in 0..20 {
+            for _ in 0..10 {
+                change(reserve(order(), 1)).await;
+            }
+            weight().await;
+        }
+        let after = weight().await;
+        assert!(after > 10 * before, "from {before} to {after}");
     }
 
     #[test]

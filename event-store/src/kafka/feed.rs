@@ -362,8 +362,9 @@ mod tests {
     fn what_is_held_of_a_timeline_that_has_ended_is_not_handed_on() {
         let mut held = Held::new(&published(10, [8, 10]), 10);
         assert!(held.take(arrived(0, 8, 11)), "it was lost, as nobody here knows yet");
-        let later = Published { timeline: Uuid::max(), ..published(11, [8, 11]) };
+        let later = Published { timeline: Uuid::max(), ..published(11, [11, 10]) };
         assert_eq!(positions(held.release(&later, 10, 9)), None, "another event stands there now");
+        assert_eq!(positions(held.release(&published(11, [11, 10]), 10, 9)), Some((vec![11], 11)));
     }
 
     #[test]
