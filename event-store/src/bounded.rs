@@ -1,6 +1,7 @@
 //! Answers of Postgres that have more than is to be taken.
 
 use futures::{TryStreamExt as _, stream::BoxStream};
+use sqlx::{Postgres, pool::PoolConnection};
 
 /// The most bytes that are read and thrown away, so that a connection can be used again. For more than these a new one costs less.
 const DISCARD_BYTES: usize = 8 << 20;
@@ -14,6 +15,16 @@ pub struct Taken<T> {
     pub is_cut: bool,
     /// The part of the answer that was not taken.
     pub rest: Rest,
+}
+
+impl<T> Taken<T> {
+    /// The rows, and whether there may have been more. What is left of the answer is thrown away with its `connection`, if it is too much.
+    pub fn over(self, mut connection: PoolConnection<Postgres>) -> (Vec<T>, bool) {
+        if self.rest == Rest::TooMuch {
+            connection.close_on_drop();
+        }
+        (self.rows, self.is_cut)
+    }
 }
 
 /// Takes `rows`, each of which has about so many `bytes`, up to the one that makes it `most_bytes`.

@@ -12,7 +12,11 @@ use futures::FutureExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Applied, Error, Projection, from_document, streams, to_document};
+use crate::{
+    Applied, Error, Projection, from_document,
+    streams::{self, Stream},
+    to_document,
+};
 
 pub(crate) struct Carts;
 
@@ -87,8 +91,17 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
         LogEvent::Cart(event) => Some(event),
         _ => None,
     })?;
-    let mut carts = load(connection, &streams::continued(&touched)).await?;
-    for (id, stream) in &touched {
+    for touched in streams::in_parts(touched) {
+        let mut carts = load(&mut *connection, &streams::continued(&touched)).await?;
+        fold(&mut carts, &touched);
+        write(&mut *connection, &carts).await?;
+    }
+    Ok(())
+}
+
+/// Folds `touched` into `carts`, which has those that are there already.
+fn fold(carts: &mut BTreeMap<CartId, Cart>, touched: &BTreeMap<CartId, Stream<'_, Event>>) {
+    for (id, stream) in touched {
         for (recorded, event) in &stream.events {
             let at = recorded.recorded_at;
             match (carts.get_mut(id), event) {
@@ -101,7 +114,6 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
             cart.version = stream.version().max(cart.version);
         }
     }
-    write(connection, &carts).await
 }
 
 async fn load(connection: &mut PgConnection, ids: &[CartId]) -> Result<BTreeMap<CartId, Cart>, Error> {

@@ -1,10 +1,13 @@
 //! A batch, stream by stream.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, mem::take, str::FromStr, sync::Arc};
 
 use event_schemas::{Event, Recorded};
 
 use crate::Error;
+
+/// The most rows that are loaded at once: events of a few bytes may change documents of 260 KB each.
+const MOST_LOADED: usize = 64;
 
 /// The events of one stream in a batch, in order; at least one.
 pub struct Stream<'a, E> {
@@ -49,4 +52,23 @@ pub fn key_of<K: FromStr<Err: std::fmt::Display>>(recorded: &Recorded) -> Result
 /// The keys of those streams of which there may be a row.
 pub fn continued<K: Clone + Ord, E>(streams: &BTreeMap<K, Stream<'_, E>>) -> Vec<K> {
     streams.iter().filter(|(_, stream)| !stream.begins()).map(|(key, _)| key.clone()).collect()
+}
+
+/// `streams` in parts that are loaded, folded and written one after the other: of each there are at most [`MOST_LOADED`] rows.
+pub fn in_parts<K: Ord, E>(streams: BTreeMap<K, Stream<'_, E>>) -> Vec<BTreeMap<K, Stream<'_, E>>> {
+    let (mut parts, mut part, mut loaded) = (Vec::new(), BTreeMap::new(), 0);
+    for (key, stream) in streams {
+        if !stream.begins() {
+            if loaded == MOST_LOADED {
+                parts.push(take(&mut part));
+                loaded = 0;
+            }
+            loaded += 1;
+        }
+        part.insert(key, stream);
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
 }

@@ -95,10 +95,13 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// A page of `limit` out of `rows` that were read with one more than that; `cursor` makes the cursor out of a row's key.
-    pub fn cut<K>(rows: Vec<(String, K)>, limit: Limit, cursor: impl FnOnce(&K) -> String) -> Self {
-        let most = usize::from(limit);
-        let next_cursor = if rows.len() > most { rows.get(most - 1).map(|(_, key)| cursor(key)) } else { None };
+    /// A page of `limit` out of `rows` that were read with one more than that, or of all of them where the reading `is_cut` since they have the bytes of a
+    /// page; `cursor` makes the cursor out of a row's key.
+    pub fn cut<K>((rows, is_cut): (Vec<(String, K)>, bool), limit: Limit, cursor: impl FnOnce(&K) -> String) -> Self {
+        let most = if is_cut { usize::from(limit).min(rows.len()) } else { limit.into() };
+        let has_more = is_cut || rows.len() > most;
+        let last = if has_more { rows.get(most.wrapping_sub(1)) } else { None };
+        let next_cursor = last.map(|(_, key)| cursor(key));
         Self { items: rows.into_iter().take(most).map(|(json, _)| json).collect(), next_cursor }
     }
 
@@ -139,9 +142,12 @@ mod tests {
     fn a_page_of_documents_is_json_and_says_where_the_next_one_starts() {
         let limit: Limit = serde_json::from_str("2").unwrap();
         let rows = |n: i32| (1..=n).map(|i| (format!("{{\"n\":{i}}}"), i)).collect::<Vec<_>>();
-        let page = |n| Documents::cut(rows(n), limit, |key| format!("after-{key}")).json();
-        assert_eq!(page(0), r#"{"items":[],"next_cursor":null}"#);
-        assert_eq!(page(2), r#"{"items":[{"n":1},{"n":2}],"next_cursor":null}"#);
-        assert_eq!(page(3), r#"{"items":[{"n":1},{"n":2}],"next_cursor":"after-2"}"#);
+        let page = |n, is_cut| Documents::cut((rows(n), is_cut), limit, |key| format!("after-{key}")).json();
+        assert_eq!(page(0, false), r#"{"items":[],"next_cursor":null}"#);
+        assert_eq!(page(2, false), r#"{"items":[{"n":1},{"n":2}],"next_cursor":null}"#);
+        for is_cut in [false, true] {
+            assert_eq!(page(3, is_cut), r#"{"items":[{"n":1},{"n":2}],"next_cursor":"after-2"}"#);
+        }
+        assert_eq!(page(1, true), r#"{"items":[{"n":1}],"next_cursor":"after-1"}"#, "it has the bytes of a page");
     }
 }

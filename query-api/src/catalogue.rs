@@ -83,7 +83,7 @@ async fn read_page(pool: &PgPool, after: &str, limit: Limit) -> Read<Documents> 
     .await?;
     let position = rows.first().map_or(0, |row| row.position);
     let rows = rows.into_iter().filter_map(|row| Some((row.document?, row.id?))).collect();
-    Ok(At { position, found: Documents::cut(rows, limit, |id| Cursor::encode(CURSOR, id)) })
+    Ok(At { position, found: Documents::cut((rows, false), limit, |id| Cursor::encode(CURSOR, id)) })
 }
 
 async fn read_one(pool: &PgPool, id: &CategoryId) -> ReadOne {

@@ -12,7 +12,7 @@ use event_schemas::{
     resource::{Product, ProductFlashSale, ProductStatus, ProductStock, Rating},
 };
 use event_store::{
-    bounded::{self, Rest, Taken},
+    bounded::{self, Taken},
     read::PAGE_BYTES,
 };
 use gateway::{Cursor, CursorText, IfNoneMatch, Json, Limit, MinPosition, Page, Path, Position, Problem, Query, Route, Routes};
@@ -110,6 +110,10 @@ struct Row {
 }
 
 impl Row {
+    fn bytes(&self) -> usize {
+        self.document.as_ref().map_or(0, String::len)
+    }
+
     /// The product; none in the row that stands for an empty answer.
     fn product(self) -> Result<Option<Product>, Error> {
         let Some(document) = &self.document else { return Ok(None) };
@@ -182,8 +186,16 @@ async fn read_one(pool: &PgPool, sku: &Sku, now: DateTime<Utc>) -> ReadOne {
     Ok(Resource { position, parked_at, found })
 }
 
-/// The products of `skus` that there are, in no order.
-pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Read<Vec<Product>> {
+/// Those of several products that there are.
+pub struct Several {
+    pub products: Vec<Product>,
+    /// So many of the SKUs were looked up, from the first on, until the products had the bytes of a page.
+    pub looked_up: usize,
+}
+
+/// The products of `skus` that there are, in their order, as far as a page has room.
+pub async fn read_several(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Read<Several> {
+    let mut connection = pool.acquire().await?;
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -196,7 +208,7 @@ pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Re
             select case when count(*) = 4 then min(position) else 0 end as position
             from checkpoints where name in ('catalogue', 'stock', 'flash-sales', 'reviews')
         ) c
-        left join unnest($1::text[]) k (sku) on true
+        left join unnest($1::text[]) with ordinality k (sku, nth) on true
         left join lateral (select * from read_model.products where sku = k.sku limit 1) p on true
         left join lateral (select on_hand, reserved from read_model.stock where sku = k.sku limit 1) s on true
         left join lateral (select sum, count from read_model.ratings where sku = k.sku limit 1) r on true
@@ -205,15 +217,16 @@ pub async fn read_many(pool: &PgPool, skus: &[String], now: DateTime<Utc>) -> Re
             where f.sku = k.sku and f.starts_at <= $2 and f.ends_at > $2 and not f.cancelled and f.version > 0
             order by f.ends_at limit 1
         ) f on true
+        order by k.nth
         "#,
         skus,
         now,
     )
-    .fetch_all(pool)
-    .await?;
-    let position = rows.first().map_or(0, |row| row.position);
-    let found = rows.into_iter().map(Row::product).filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    Ok(At { position, found })
+    .fetch(&mut *connection);
+    let (rows, _) = bounded::take(rows, Row::bytes, PAGE_BYTES).await?.over(connection);
+    let (position, looked_up) = (rows.first().map_or(0, |row| row.position), rows.len().min(skus.len()));
+    let products = rows.into_iter().map(Row::product).filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    Ok(At { position, found: Several { products, looked_up } })
 }
 
 /// Products with the position that each was created at.
@@ -294,23 +307,20 @@ async fn read_page(connection: &mut PgConnection, listing: &Listing, after: i64,
         now,
     )
     .fetch(connection);
-    bounded::take(rows, |row| row.document.as_ref().map_or(0, String::len), PAGE_BYTES).await
+    bounded::take(rows, Row::bytes, PAGE_BYTES).await
 }
 
 /// A page of products, as long as they have room.
 async fn found(pool: &PgPool, listing: &Listing, after: i64, now: DateTime<Utc>) -> Read<Found> {
     let mut connection = pool.acquire().await?;
-    let taken = read_page(&mut connection, listing, after, now).await?;
-    if taken.rest == Rest::TooMuch {
-        connection.close_on_drop();
-    }
-    let position = taken.rows.first().map_or(0, |row| row.position);
-    let mut products = Vec::with_capacity(taken.rows.len());
-    for row in taken.rows {
+    let (rows, is_cut) = read_page(&mut connection, listing, after, now).await?.over(connection);
+    let position = rows.first().map_or(0, |row| row.position);
+    let mut products = Vec::with_capacity(rows.len());
+    for row in rows {
         let created_position = row.created_position.unwrap_or(0);
         products.extend(row.product()?.map(|product| (created_position, product)));
     }
-    Ok(At { position, found: Found { products, is_cut: taken.is_cut } })
+    Ok(At { position, found: Found { products, is_cut } })
 }
 
 fn status_word(status: ProductStatus) -> &'static str {

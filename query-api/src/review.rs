@@ -2,6 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use event_schemas::{ids::Sku, resource::Review};
+use event_store::{bounded, read::PAGE_BYTES};
 use gateway::{Cursor, Limit, MinPosition, Page, Path, Problem, Query, Route, Routes};
 use sqlx::PgPool;
 
@@ -18,6 +19,7 @@ pub fn routes() -> Routes<Queries> {
     Routes::new().add(
         Route::get("/v1/products/{sku}/reviews", list)
             .summary("Reviews of a product, the newest first")
+            .description("A page ends early where its reviews have more than 2 MiB of data.")
             .tag("Catalogue")
             .path_param::<Sku>("sku", "the product's SKU")
             .query::<Listing>()
@@ -39,6 +41,7 @@ async fn list(
 
 /// None where neither the product nor a review of it is known.
 async fn read_page(pool: &PgPool, sku: &Sku, before: Option<i64>, limit: Limit) -> Read<Option<Documents>> {
+    let mut connection = pool.acquire().await?;
     let rows = sqlx::query!(
         r#"
         select c.position as "position!", exists (select from read_model.products where sku = $1) as "is_known!",
@@ -58,11 +61,12 @@ async fn read_page(pool: &PgPool, sku: &Sku, before: Option<i64>, limit: Limit) 
         before,
         i64::from(limit) + 1,
     )
-    .fetch_all(pool)
-    .await?;
+    .fetch(&mut *connection);
+    let taken = bounded::take(rows, |row| row.document.as_ref().map_or(0, String::len), PAGE_BYTES).await?;
+    let (rows, is_cut) = taken.over(connection);
     let (position, is_known) = rows.first().map_or((0, false), |row| (row.position, row.is_known));
     let rows: Vec<_> = rows.into_iter().filter_map(|row| Some((row.document?, row.key?))).collect();
     let is_known = is_known || !rows.is_empty();
-    let found = is_known.then(|| Documents::cut(rows, limit, |key| Cursor::encode(CURSOR, key)));
+    let found = is_known.then(|| Documents::cut((rows, is_cut), limit, |key| Cursor::encode(CURSOR, key)));
     Ok(At { position, found })
 }

@@ -93,13 +93,12 @@ pub fn fold(rows: &mut BTreeMap<Sku, Row>, touched: Streams<'_>) {
 }
 
 pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    let touched = of(events)?;
-    if touched.is_empty() {
-        return Ok(());
+    for touched in streams::in_parts(of(events)?) {
+        let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+        fold(&mut rows, touched);
+        write(&mut *connection, &rows).await?;
     }
-    let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
-    fold(&mut rows, touched);
-    write(connection, &rows).await
+    Ok(())
 }
 
 async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sku, Row>, Error> {

@@ -11,7 +11,11 @@ use futures::FutureExt as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{Applied, Error, Projection, from_document, streams, to_document};
+use crate::{
+    Applied, Error, Projection, from_document,
+    streams::{self, Stream},
+    to_document,
+};
 
 pub(crate) struct Orders;
 
@@ -42,8 +46,17 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
         LogEvent::Order(event) => Some(event),
         _ => None,
     })?;
-    let mut orders = load(&mut *connection, &streams::continued(&touched)).await?;
-    for (id, stream) in &touched {
+    for touched in streams::in_parts(touched) {
+        let mut orders = load(&mut *connection, &streams::continued(&touched)).await?;
+        fold_all(&mut orders, &touched);
+        write(&mut *connection, &orders).await?;
+    }
+    Ok(())
+}
+
+/// Folds `touched` into `orders`, which has those that are there already.
+fn fold_all(orders: &mut BTreeMap<OrderId, Order>, touched: &BTreeMap<OrderId, Stream<'_, Event>>) {
+    for (id, stream) in touched {
         let mut order = orders.remove(id);
         let version = order.as_ref().map_or(0, |order| order.version);
         for (recorded, event) in stream.events.iter().filter(|(recorded, _)| recorded.version > version) {
@@ -54,7 +67,6 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
             orders.insert(*id, order);
         }
     }
-    write(connection, &orders).await
 }
 
 async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Order>, Error> {

@@ -16,17 +16,14 @@ use crate::{
 };
 
 pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    let touched = of(events)?;
-    if touched.is_empty() {
-        return Ok(());
+    for touched in streams::in_parts(of(events)?) {
+        let changed: BTreeMap<Sku, i64> =
+            touched.iter().map(|(sku, stream)| (sku.clone(), stream.events.last().map_or(0, |(recorded, _)| recorded.position))).collect();
+        let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+        fold(&mut rows, touched);
+        write(&mut *connection, &rows, &changed).await?;
     }
-    let mut changed: BTreeMap<Sku, i64> = BTreeMap::new();
-    for (sku, stream) in &touched {
-        changed.insert(sku.clone(), stream.events.last().map_or(0, |(recorded, _)| recorded.position));
-    }
-    let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
-    fold(&mut rows, touched);
-    write(connection, &rows, &changed).await
+    Ok(())
 }
 
 async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sku, Row>, Error> {

@@ -37,7 +37,7 @@ use crate::{
     catalogue::NOT_YET_VISIBLE,
     error::Error,
     freshness::{PATIENCE, not_yet_visible},
-    product::{PROJECTIONS, read_many},
+    product::{PROJECTIONS, Several, read_several},
 };
 use shown::{Found, Suggested, Suggestions};
 
@@ -61,6 +61,7 @@ pub fn routes() -> Routes<Queries> {
         .add(
             Route::get("/v1/search", search)
                 .summary("Products that match, the best first")
+                .description("A page ends early where its products have more than 2 MiB of data.")
                 .tag("Catalogue")
                 .query::<Searching>()
                 .answers::<Found>(200)
@@ -227,11 +228,17 @@ fn field_error(wrong: Wrong) -> FieldError {
 
 async fn search(State(queries): State<Queries>, min: MinPosition, Query(searching): Query<Searching>) -> Result<Response, Problem> {
     let now = Utc::now();
-    let request = searching.request(queries.currency, now)?;
+    let mut request = searching.request(queries.currency, now)?;
     let index = queries.index_from(min).await?;
-    let found = index.search(&request).await.map_err(refused)?;
-    let shown = queries.fresh(min, &PROJECTIONS, || read_many(&queries.reads, &found.skus, now)).await?;
-    let At { position, found: products } = shown;
+    let (found, At { position, found: Several { products, .. } }) = loop {
+        let found = index.search(&request).await.map_err(refused)?;
+        let shown = queries.fresh(min, &PROJECTIONS, || read_several(&queries.reads, &found.skus, now)).await?;
+        if shown.found.looked_up >= found.skus.len() {
+            break (found, shown);
+        }
+        // The page ends with the last one that it has room for, and the index knows where the next page begins.
+        request.limit = shown.found.looked_up;
+    };
     let position = position.min(found.position);
     let next_cursor = found.next.map(|after| Cursor::encode(CURSOR, &(request.fingerprint(), after)));
     Ok((Position(position), Json(Found::of(&request, found, products, next_cursor))).into_response())
