@@ -18,7 +18,13 @@ const EVENTS: u32 = 16;
 const DIGESTS: [(&str, &[&str]); 9] = [
     ("category", &["fcfad376e247ad854abac77187d5e14d062cab89ed09c2360ffe225ca24be8a7"]),
     ("product", &["1ce09603cf6fb9be94d30882627f329a5c2ecd79fcbbb4341915a30265d22a98"]),
-    ("stock", &["421f0b340c0d5847ffb981c11b015075bef67197423117e03e7f242492d62fed"]),
+    (
+        "stock",
+        &[
+            "421f0b340c0d5847ffb981c11b015075bef67197423117e03e7f242492d62fed",
+            "72dbee0043880903c096d3c166198a420613349a61868286063c554b0b4edbb2",
+        ],
+    ),
     ("flashsale", &["9ec18a475affc373f7b2227f0b3eaaedbe2259b4ac8e1f0211750adaea0fefb5"]),
     ("cart", &["d5b6213dc3df0fe7f703cd7df6e6b301383a720672e6db3ebd3f904c8357e26b"]),
     (

@@ -27,7 +27,7 @@ use crate::{
         review::{self, ReviewPosted},
         stock::{
             self, AllotmentEnd, StockAdjusted, StockAllotmentClosed, StockAllotted, StockCommitted, StockCorrectionImported, StockExpired,
-            StockReceived, StockReleased, StockReserved, StockReturned,
+            StockReceived, StockReleased, StockReserved, StockReturned, StockWithheld,
         },
     },
     ids::{CartId, CategoryId, FlashSaleId, OrderId, RefundId, ReturnId, ShipmentId, Sku},
@@ -143,7 +143,7 @@ fn products() -> [product::Event; 5] {
     ]
 }
 
-fn stock() -> [stock::Event; 10] {
+fn stock() -> [stock::Event; 11] {
     let (order, sale, quantity) = (ORDER, Some(SALE), 2);
     [
         StockReceived { quantity: 120, reference: "PO-2026-0117".into() }.into(),
@@ -165,6 +165,7 @@ fn stock() -> [stock::Event; 10] {
         StockAllotmentClosed { sale: SALE, unsold: 8, reason: AllotmentEnd::Ended }.into(),
         StockCorrectionImported { quantity: -9, reason: "damaged".into(), invoice: "536589".into(), at: at("2010-12-01T16:50:00.000000Z") }
             .into(),
+        StockWithheld { order }.into(),
     ]
 }
 

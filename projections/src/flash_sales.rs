@@ -88,7 +88,11 @@ impl Row {
             stock::Event::Expired(expired) => self.reserved -= i64::from(expired.quantity),
             stock::Event::Returned(returned) => self.sold -= i64::from(returned.quantity),
             stock::Event::AllotmentClosed(closed) => self.cancelled |= closed.reason == stock::AllotmentEnd::Cancelled,
-            stock::Event::Allotted(_) | stock::Event::Received(_) | stock::Event::Adjusted(_) | stock::Event::CorrectionImported(_) => {}
+            stock::Event::Allotted(_)
+            | stock::Event::Received(_)
+            | stock::Event::Adjusted(_)
+            | stock::Event::CorrectionImported(_)
+            | stock::Event::Withheld(_) => {}
         }
     }
 }
@@ -103,7 +107,7 @@ fn sale_of(event: &stock::Event) -> Option<FlashSaleId> {
         stock::Event::Returned(returned) => returned.sale,
         stock::Event::Allotted(allotted) => Some(allotted.sale),
         stock::Event::AllotmentClosed(closed) => Some(closed.sale),
-        stock::Event::Received(_) | stock::Event::Adjusted(_) | stock::Event::CorrectionImported(_) => None,
+        stock::Event::Received(_) | stock::Event::Adjusted(_) | stock::Event::CorrectionImported(_) | stock::Event::Withheld(_) => None,
     }
 }
 

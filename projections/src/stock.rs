@@ -63,7 +63,7 @@ impl Row {
             }
             Event::Allotted(allotted) => self.reserved += i64::from(allotted.quantity),
             Event::AllotmentClosed(closed) => self.reserved -= i64::from(closed.unsold),
-            Event::CorrectionImported(_) => {}
+            Event::CorrectionImported(_) | Event::Withheld(_) => {}
         }
     }
 

@@ -82,7 +82,7 @@ pub(super) async fn submitted_order(shop: &Shop, reserved_for_s: i64) -> OrderId
 }
 
 /// One that is confirmed, and of which nobody has told the stock yet.
-async fn confirmed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
+pub(super) async fn confirmed_order(shop: &Shop, reserved_for_s: i64) -> OrderId {
     receive(shop, 10).await;
     let order = placed_order(shop, reserved_for_s).await;
     shop.stock.run(&StreamId::stock(&sku()), &stock::Command::Expire, &context(), |_, _| ()).await.unwrap();

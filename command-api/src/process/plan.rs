@@ -96,6 +96,20 @@ pub fn commit_commands(event: &Recorded, order: &order::State) -> Vec<(Sku, Comm
     purchase.lines.iter().map(|line| (line.sku.clone(), fulfilment::commit_command(event.event_id, &line.sku))).collect()
 }
 
+/// The command by which nothing leaves any more for the cancelled order that `event` is about, in place of the one of the id `command` that would let
+/// the units of a line go: somebody who was late may still issue that one. Where it was first, this one changes nothing.
+#[must_use]
+pub fn withholding(event: &Recorded, command: CommandId) -> Option<(stock::Command, Metadata)> {
+    let withhold = stock::Command::Withhold { order: order_of(event)? };
+    let metadata = Metadata {
+        command_id: command,
+        correlation_id: event.metadata.correlation_id,
+        causation_id: Some(event.event_id),
+        actor: Manager::Fulfilment.actor().into(),
+    };
+    Some((withhold, metadata))
+}
+
 /// Whether the units of an order must have left stock before any of them is shipped: it is confirmed, and nothing has been shipped yet.
 #[must_use]
 pub fn must_have_left_stock(order: &order::State) -> bool {

@@ -10,7 +10,11 @@ use std::{
 };
 
 use domain::{Aggregate, order, payment, stock};
-use event_schemas::{Event, Recorded, StreamId, Timestamp, events::stock::Event as StockEvent, ids::Sku};
+use event_schemas::{
+    Event, Recorded, StreamId, Timestamp,
+    events::stock::Event as StockEvent,
+    ids::{CommandId, Sku},
+};
 use event_store::{
     Batch, Checkpoint, Mark, Parked, ParkedStreams, checkpoint, lease,
     parked::{self, Mended, Mending},
@@ -375,7 +379,8 @@ pub(super) async fn handle(shop: &Shop, event: &Recorded, changes: &mut Changes)
     Ok(())
 }
 
-/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: those whose commands are in the log.
+/// The lines whose units have left stock, where `event` cancels an order that had been confirmed: those whose commands are in the log. Of the others
+/// none leave any more, once this has returned.
 async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_store::Error> {
     let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {
@@ -386,6 +391,9 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_st
         let earlier = stored.decode()?;
         let commands = |state: &order::State, _| plan::commit_commands(&earlier, state);
         for (sku, command) in shop.orders.at_least(&event.stream, event.version, commands).await? {
+            if shop.store.position_of(command).await?.is_none() {
+                withhold(shop, event, &sku, command).await?;
+            }
             let Some(position) = shop.store.position_of(command).await? else { continue };
             for stored in shop.store.read_log(position - 1, position, &Filter::default(), 1).await? {
                 if let Event::Stock(StockEvent::Committed(committed)) = stored.decode()?.event {
@@ -395,6 +403,13 @@ async fn left_stock(shop: &Shop, event: &Recorded) -> Result<LeftStock, event_st
         }
     }
     Ok(left)
+}
+
+/// Sees to it that the units of a line stay, unless they have left meanwhile.
+async fn withhold(shop: &Shop, event: &Recorded, sku: &Sku, command: CommandId) -> Result<(), event_store::Error> {
+    let Some((withhold, metadata)) = plan::withholding(event, command) else { return Ok(()) };
+    let context = Context { now: now(), metadata, if_match: IfMatch(None), may_repeat: true };
+    run_on(&shop.stock, &StreamId::stock(sku), &withhold, &context).await
 }
 
 /// A command that is the same one each time the event is taken.

@@ -1,10 +1,10 @@
 //! The runner on a real log.
 
 use chrono::Duration;
-use domain::payment;
+use domain::{payment, stock};
 use event_schemas::{
-    StreamId,
-    events::order::PaymentMeans,
+    Event, Recorded, StreamId,
+    events::order::{self, PaymentMeans},
     ids::{OrderId, RefundId},
     resource::OrderStatus,
 };
@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::{
     Changes, Reminder,
-    ahead_tests::{on_hand, placed_order, receive, shop, sku, status, submitted_order, total},
-    reminders,
-    runner::Runner,
+    ahead::let_units_go,
+    ahead_tests::{confirmed_order, on_hand, placed_order, receive, shop, sku, status, submitted_order, total},
+    fulfilment, reminders,
+    runner::{Runner, handle},
 };
 use crate::{
     handler::Context,
@@ -141,4 +142,59 @@ async fn the_log_names_the_manager_that_gave_a_checkout_up() {
     let events = shop.store.read_log(0, i64::MAX, &by_managers, 10).await.unwrap();
     let actors: Vec<_> = events.into_iter().map(|event| event.decode().unwrap().metadata.actor).collect();
     assert_eq!(actors, ["process:checkout", "process:checkout"]);
+}
+
+/// An order that was confirmed and lost its units to others, so that it was cancelled: what the log has of both, and the order.
+async fn lost(shop: &Shop) -> (Recorded, Recorded, OrderId) {
+    let order = confirmed_order(shop, -1).await;
+    sell_elsewhere(shop, 10).await;
+    let_units_go(shop, order).await.unwrap();
+    assert_eq!(status(shop, order).await, Some(OrderStatus::Cancelled));
+    let stream = shop.store.read_stream(&StreamId::order(order), 1, i64::MAX, 100).await.unwrap();
+    let mut events = stream.into_iter().map(|stored| stored.decode().unwrap());
+    let mut next =
+        |is_it: fn(&order::Event) -> bool| events.find(|recorded| matches!(&recorded.event, Event::Order(event) if is_it(event))).unwrap();
+    let confirmed = next(|event| matches!(event, order::Event::Confirmed(_)));
+    (confirmed, next(|event| matches!(event, order::Event::Cancelled(_))), order)
+}
+
+async fn sell_elsewhere(shop: &Shop, quantity: i64) {
+    let sold = stock::Command::Adjust { quantity: -quantity, reason: "sold elsewhere".into() };
+    shop.stock.run(&StreamId::stock(&sku()), &sold, &Context::new(now(), "test"), |_, _| ()).await.unwrap();
+}
+
+/// A process manager that was frozen since before the cancellation lets the units go now.
+async fn let_go_late(shop: &Shop, confirmed: &Recorded, order: OrderId) {
+    let mut context = Context { may_repeat: true, ..Context::new(now(), "late") };
+    context.metadata.command_id = fulfilment::commit_command(confirmed.event_id, &sku());
+    let fulfil = stock::Command::Fulfil { order, quantity: 3, customer: "ann@shop.example".into(), sale: None };
+    shop.stock.run(&StreamId::stock(&sku()), &fulfil, &context, |_, _| ()).await.unwrap();
+}
+
+#[tokio::test]
+async fn units_of_a_cancelled_order_stay_where_somebody_is_late_to_let_them_go() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    let (confirmed, cancelled, order) = lost(&shop).await;
+    handle(&shop, &cancelled, &mut Changes::default()).await.unwrap();
+    receive(&shop, 10).await;
+    for _ in 0..2 {
+        let_go_late(&shop, &confirmed, order).await;
+        handle(&shop, &cancelled, &mut Changes::default()).await.unwrap();
+        assert_eq!(on_hand(&shop).await, (10, 0));
+    }
+}
+
+#[tokio::test]
+async fn units_that_somebody_late_let_go_for_a_cancelled_order_come_back() {
+    let Some(database) = Database::make().await else { return };
+    let shop = shop(&database).await;
+    let (confirmed, cancelled, order) = lost(&shop).await;
+    receive(&shop, 10).await;
+    let_go_late(&shop, &confirmed, order).await;
+    assert_eq!(on_hand(&shop).await, (7, 0));
+    for _ in 0..2 {
+        handle(&shop, &cancelled, &mut Changes::default()).await.unwrap();
+        assert_eq!(on_hand(&shop).await, (10, 0));
+    }
 }

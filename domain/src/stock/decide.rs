@@ -4,7 +4,7 @@ use event_schemas::{
     Timestamp,
     events::stock::{
         AllotmentEnd, Event, StockAdjusted, StockAllotmentClosed, StockAllotted, StockCommitted, StockExpired, StockReceived,
-        StockReleased, StockReserved, StockReturned,
+        StockReleased, StockReserved, StockReturned, StockWithheld,
     },
     ids::{FlashSaleId, OrderId},
 };
@@ -29,6 +29,7 @@ pub(super) fn decide(state: &State, command: &Command, now: Timestamp) -> Result
         Command::Reserve { .. } => reserve(state, command, now),
         Command::Commit { order } => commit(state, *order).ok_or(Refusal::NoReservation { order: *order }),
         Command::Fulfil { .. } => fulfil(state, command, now),
+        Command::Withhold { order } => Ok(vec![StockWithheld { order: *order }.into()]),
         Command::Release { order } => Ok(release(state, *order)),
         Command::Expire => Ok(expire(state, now)),
         Command::Return { order, quantity, return_id, sale, customer } => {

@@ -23,7 +23,7 @@ pub(super) fn evolve(state: State, event: &Event) -> Count {
         Event::Returned(returned) => count.take_back(returned),
         Event::Allotted(allotted) => count.allot(allotted),
         Event::AllotmentClosed(closed) => count.close(closed.sale),
-        Event::CorrectionImported(_) => {}
+        Event::CorrectionImported(_) | Event::Withheld(_) => {}
     }
     count
 }

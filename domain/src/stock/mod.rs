@@ -176,6 +176,11 @@ pub enum Command {
         /// The flash sale that they were bought in: while it runs, its allotment is asked first.
         sale: Option<FlashSaleId>,
     },
+    /// Nothing is to leave for the order any more. It bears the id of the command that would let its units go, so that the log takes one of the two.
+    Withhold {
+        /// The order.
+        order: OrderId,
+    },
     /// What the order holds is free again.
     Release {
         /// The order.
@@ -422,7 +427,7 @@ impl Sale {
 
 impl Aggregate for Stock {
     const CATEGORY: &'static str = Event::CATEGORY;
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
     const EXISTS_WITHOUT_EVENTS: bool = true;
     type State = State;
     type Command = Command;

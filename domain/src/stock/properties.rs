@@ -104,7 +104,7 @@ impl Model {
                 let allotment = self.sales.remove(&event.sale).expect("closed once");
                 assert_eq!(allotment.left, i64::from(event.unsold));
             }
-            Event::CorrectionImported(_) => {}
+            Event::CorrectionImported(_) | Event::Withheld(_) => {}
         }
     }
 

@@ -30,6 +30,8 @@ events! { "stock",
     AllotmentClosed(StockAllotmentClosed, 1),
     /// A correction of an imported history, from before Merx counted.
     CorrectionImported(StockCorrectionImported, 1),
+    /// Nothing leaves stock any more for an order that was cancelled.
+    Withheld(StockWithheld, 1),
 }
 
 /// Units came in.
@@ -167,4 +169,12 @@ pub struct StockCorrectionImported {
     pub invoice: String,
     /// When it happened.
     pub at: Timestamp,
+}
+
+/// Nothing leaves stock any more for an order that was cancelled before its units had left. It takes the place of their leaving: whichever of the two
+/// the log has first, the other one never comes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StockWithheld {
+    /// The order.
+    pub order: OrderId,
 }

@@ -300,7 +300,7 @@ pub(crate) async fn let_units_go(sim: &Sim, server: ServerId, order: OrderId) ->
 /// Does all that is to be done about one event.
 async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Changes) -> Result<(), Error> {
     let now = sim.world().clock(server);
-    let left_stock = left_stock(sim, server, event).await;
+    let left_stock = left_stock(sim, server, event).await?;
     let wanted = match Shown::with(event) {
         Shown::Order(_) => {
             let look = |state: &_| react(Known::of_order(state, &left_stock), event, now);
@@ -331,10 +331,10 @@ async fn handle(sim: &Sim, server: ServerId, event: &Recorded, changes: &mut Cha
 }
 
 /// The lines whose units have left stock, where `event` cancels an order that had been confirmed: those whose commands are in the log.
-async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> LeftStock {
+async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> Result<LeftStock, Error> {
     let mut left = LeftStock::new();
     if !plan::needs_left_stock(event) {
-        return left;
+        return Ok(left);
     }
     sim.hop().await;
     let earlier: Vec<Arc<Recorded>> = sim.world().log.tail(&event.stream, 0).filter(|e| e.version <= event.version).cloned().collect();
@@ -343,6 +343,12 @@ async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> LeftStock 
         let commands = sim.at_least::<Order, _>(server, &event.stream, event.version, look).await.unwrap_or_default();
         for (sku, command) in commands {
             sim.hop().await;
+            let is_lacking = sim.world().log.position_of(command).is_none();
+            if let (true, Some((withhold, metadata))) = (is_lacking, plan::withholding(event, command)) {
+                let context = Context { now: sim.world().clock(server), metadata, may_repeat: true };
+                settle::<Stock>(sim, server, &StreamId::stock(&sku), &withhold, &context).await?;
+                sim.world().see(Sight::Withheld);
+            }
             let world = sim.world();
             let stored = world.log.position_of(command).and_then(|position| world.log.after(position - 1).first());
             if let Some(Event::Stock(StockEvent::Committed(committed))) = stored.map(|stored| &stored.event) {
@@ -350,7 +356,7 @@ async fn left_stock(sim: &Sim, server: ServerId, event: &Recorded) -> LeftStock 
             }
         }
     }
-    left
+    Ok(left)
 }
 
 /// Issues one command; the SKU whose stock could not be committed, if that is what came of it.

@@ -109,7 +109,7 @@ impl Stock {
                 }
                 None => return broken(Invariant::NotOversold, format!("sale {} closes and was not open", event.sale)),
             },
-            Event::CorrectionImported(_) => {}
+            Event::CorrectionImported(_) | Event::Withheld(_) => {}
         }
         Ok(())
     }
