@@ -241,7 +241,7 @@ fn types_are_named_after_their_aggregate_in_the_past_tense() {
         assert_eq!(aggregate.to_lowercase(), d.category);
         let what = name.strip_prefix(aggregate).unwrap_or_else(|| panic!("{name} does not begin with {aggregate}"));
         assert!(name.bytes().all(|b| b.is_ascii_alphanumeric()) && what.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
-        let is_past = what.contains("ed") || what.ends_with("Set");
+        let is_past = what.contains("ed") || what.ends_with("Set") || what.ends_with("Withheld");
         assert!(is_past, "{name} is not in the past tense");
     }
 }

@@ -44,7 +44,8 @@ fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
         (Command::Cancel { reason, .. }, State::Pending(_)) => vec![PaymentCancelled { reason: *reason }.into()],
         (Command::Cancel { reason: PaymentCancellation::OrderCancelled, refund }, State::Captured(capture)) => {
             let remainder = capture.refundable();
-            if remainder.is_positive() { vec![refund_requested(*refund, remainder, "order cancelled")] } else { Vec::new() }
+            // Once for each refund, also where it has failed since.
+            if remainder.is_positive() && !capture.has_refund(*refund) { vec![refund_requested(*refund, remainder, "order cancelled")] } else { Vec::new() }
         }
         (Command::Expire, State::Pending(charge)) if now >= charge.deadline => {
             vec![PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into()]
@@ -85,7 +86,7 @@ fn follow_refund(pending: &Refund, command: &Command) -> Option<Event> {
 fn request_refund(capture: &Captured, refund: RefundId, amount: Money, reason: &str) -> Result<Vec<Event>, Refusal> {
     let (captured, refunded) = (capture.captured, capture.refunded());
     match () {
-        () if capture.refunds.iter().any(|known| known.refund == refund) => Ok(Vec::new()),
+        () if capture.has_refund(refund) => Ok(Vec::new()),
         () if amount.currency != captured.currency => {
             Err(Refusal::CurrencyMismatch { expected: captured.currency, found: amount.currency })
         }

@@ -337,6 +337,12 @@ impl Captured {
         Money::new(sum, self.captured.currency).rounded()
     }
 
+    /// Whether `refund` was asked for, whatever has become of it.
+    #[must_use]
+    pub fn has_refund(&self, refund: RefundId) -> bool {
+        self.refunds.iter().any(|known| known.refund == refund)
+    }
+
     /// What may still be asked back.
     #[must_use]
     pub fn refundable(&self) -> Money {

@@ -217,6 +217,9 @@ fn what_was_captured_goes_back_when_the_order_is_cancelled() {
     given::<Payment>(partly).when(by_order()).then([refund_requested(9, "7.50", "order cancelled")]);
     given::<Payment>([requested(), captured(), refund_requested(1, "10.00", "broken")]).when(by_order()).then_nothing();
     given::<Payment>([requested(), captured()]).when(cancel(PaymentCancellation::DeadlinePassed)).then_nothing();
+    // Once, also where the gateway has refused it since: its id stands for one try.
+    let refused = [requested(), captured(), refund_requested(9, "10.00", "order cancelled"), refund_failed(9, "10.00")];
+    given::<Payment>(refused).when(by_order()).then_nothing();
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Publisher {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                turn = held.wait_for(|held| *held) => if turn.is_err() { return },
+                turn = self.turn(&mut held) => if !turn { return },
             }
             let wait = match self.term(&mut held, shutdown).await {
                 Ok(End::Shutdown) => return,
@@ -143,6 +143,18 @@ impl Publisher {
                 () = sleep(wait) => {}
             }
         }
+    }
+
+    /// Waits for the lease; false where nobody keeps it any more.
+    async fn turn(&self, held: &mut watch::Receiver<bool>) -> bool {
+        while !*held.borrow_and_update() {
+            // What this process could not do is another one's to do now.
+            self.reporter.report(Source::Leader, None);
+            if held.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn fail(&self, trouble: Trouble) {
