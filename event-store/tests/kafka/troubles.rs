@@ -88,19 +88,3 @@ async fn a_topic_with_too_few_partitions_is_named_and_more_are_left_alone() {
     other.until_away("and KAFKA_TOPIC_PREFIX is elsewhere: set it as it was").await;
     other.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_could_not_publish_is_well_again_once_somebody_else_has_the_lease() {
-    let Some(database) = Database::make().await else { return };
-    let (kafka, store) = (Kafka::make(2), database.store().await);
-    let right = kafka.publisher(&store);
-    write(&store, &codes("a-", 3), 1, 1).await;
-    published(&database).await;
-    right.stop().await;
-    let mut wrong = Publisher::start(&store, kafka.settings.clone().with_partitions(1));
-    wrong.until_away("KAFKA_PARTITIONS is 1").await;
-    let taken_over = "update leases set holder = gen_random_uuid(), fence = fence + 1, expires_at = 'infinity' where name = 'publisher'";
-    sqlx::query(taken_over).execute(&database.pool).await.unwrap();
-    wrong.until_ready().await;
-    wrong.stop().await;
-}

@@ -90,6 +90,18 @@ async fn connect(settings: &Arc<Settings>, reporter: &Reporter, shutdown: &Cance
     }
 }
 
+/// Waits for the lease; false where nobody keeps it any more.
+async fn turn(held: &mut watch::Receiver<bool>, reporter: &Reporter) -> bool {
+    while !*held.borrow_and_update() {
+        // What this process could not do is another one's to do now.
+        reporter.report(Source::Leader, None);
+        if held.changed().await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 struct Publisher {
     store: EventStore,
     settings: Arc<Settings>,
@@ -117,7 +129,7 @@ impl Publisher {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                turn = self.turn(&mut held) => if !turn { return },
+                is_turn = turn(&mut held, &self.reporter) => if !is_turn { return },
             }
             let wait = match self.term(&mut held, shutdown).await {
                 Ok(End::Shutdown) => return,
@@ -143,18 +155,6 @@ impl Publisher {
                 () = sleep(wait) => {}
             }
         }
-    }
-
-    /// Waits for the lease; false where nobody keeps it any more.
-    async fn turn(&self, held: &mut watch::Receiver<bool>) -> bool {
-        while !*held.borrow_and_update() {
-            // What this process could not do is another one's to do now.
-            self.reporter.report(Source::Leader, None);
-            if held.changed().await.is_err() {
-                return false;
-            }
-        }
-        true
     }
 
     async fn fail(&self, trouble: Trouble) {
@@ -218,5 +218,28 @@ impl Publisher {
             .try_collect()
             .await?;
         places::begin(&self.store, fence, topic, &ends).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_could_not_publish_is_well_again_once_the_lease_is_somebody_elses() {
+        let (health, watched) = watch::channel(Health::Ready);
+        let reporter = Reporter::new(health);
+        reporter.report(Source::Probe, None);
+        let failed = || reporter.report(Source::Leader, Some(Trouble::Topics("a topic has no leader".into())));
+        let (lease, mut held) = watch::channel(true);
+        failed();
+        assert!(turn(&mut held, &reporter).await, "it has the lease still");
+        assert_eq!(*watched.borrow(), Health::Away("a topic has no leader".into()));
+        lease.send_replace(false);
+        let mut waiting = std::pin::pin!(turn(&mut held, &reporter));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(*watched.borrow(), Health::Ready);
+        lease.send_replace(true);
+        assert!(waiting.await);
     }
 }
