@@ -15,6 +15,8 @@ use serde_json::Value;
 pub const ADMIN_KEY: &str = "test-key";
 /// More than any answer may take: the longest poll is 20 seconds, a request 30.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+/// How long what is read is waited for to be as new as it must.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends requests to one server. Cheap to clone; belongs to the runtime that first uses it.
 #[derive(Clone)]
@@ -48,15 +50,20 @@ impl Client {
         if let Some(bearer) = &self.bearer {
             headers.insert(header::AUTHORIZATION, format!("Bearer {bearer}").parse().unwrap());
         }
-        Request { client: self.clone(), method, path: path.to_owned(), headers, body: Bytes::new() }
+        Request { client: self.clone(), method, path: path.to_owned(), headers, body: Bytes::new(), is_patient: false }
     }
 
     pub fn get(&self, path: &str) -> Request {
         self.request(Method::GET, path)
     }
 
-    /// A GET whose answer is at least as new as `position`.
+    /// A GET whose answer is at least as new as `position`, sent again as long as nothing so new is there yet: a busy machine takes longer.
     pub fn get_at(&self, path: &str, position: i64) -> Request {
+        Request { is_patient: true, ..self.get_once_at(path, position) }
+    }
+
+    /// The same, sent once.
+    pub fn get_once_at(&self, path: &str, position: i64) -> Request {
         self.get(path).header("merx-min-position", &position.to_string())
     }
 
@@ -116,6 +123,8 @@ pub struct Request {
     path: String,
     headers: HeaderMap,
     body: Bytes,
+    /// Whether it is sent again where what it asks for can't be seen yet.
+    is_patient: bool,
 }
 
 impl Request {
@@ -146,10 +155,22 @@ impl Request {
 
     /// The answer, or why there is none.
     pub async fn try_send(self) -> Result<Answer, String> {
+        let limit = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send_once().await?;
+            let is_early = answer.status == 503 && answer["code"] == "not_yet_visible";
+            if !(self.is_patient && is_early) || tokio::time::Instant::now() > limit {
+                return Ok(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn send_once(&self) -> Result<Answer, String> {
         let told = format!("{} {}", self.method, self.path);
         let uri: Uri = format!("{}{}", self.client.base, self.path).parse().map_err(|error| format!("{told}: {error}"))?;
-        let mut request = http::Request::new(Full::new(self.body));
-        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (self.method, uri, self.headers);
+        let mut request = http::Request::new(Full::new(self.body.clone()));
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (self.method.clone(), uri, self.headers.clone());
         let exchange = async {
             let response = self.client.connections.request(request).await.map_err(|error| format!("{told}: {error:?}"))?;
             let (parts, body) = response.into_parts();

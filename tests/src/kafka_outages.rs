@@ -65,7 +65,7 @@ async fn while_kafka_is_away_commands_are_accepted_and_reads_say_that_they_are_o
     kafka.kill().await;
     let placed = buy(&client, &[(&sku, 2)], "tok_ok").await.expect(201);
     let path = format!("/v1/orders/{}", placed.id());
-    let stale = client.get_at(&path, placed.position()).await.refused(503, "not_yet_visible");
+    let stale = client.get_once_at(&path, placed.position()).await.refused(503, "not_yet_visible");
     assert!(stale.header("retry-after").is_some(), "{stale}");
     becomes_degraded(&client, "kafka").await;
     client.until("/v1/projections", |all| all.items().iter().any(|one| one["name"] == "publisher" && one["state"] == "failing")).await;

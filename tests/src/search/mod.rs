@@ -67,14 +67,8 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Answer to a search once it is as new as `position`, which a busy machine may take its time for: asked again up to 30 times.
+/// Answer to a search, at least as new as `position`.
 async fn searched(client: &Client, query: &str, position: i64) -> Answer {
-    for _ in 0..30 {
-        let answer = client.get_at(&format!("/v1/search?{query}"), position).await;
-        if answer.status != 503 {
-            return answer;
-        }
-    }
     client.get_at(&format!("/v1/search?{query}"), position).await
 }
 
