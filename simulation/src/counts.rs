@@ -48,6 +48,7 @@ sights! {
     Expired = "reservations expired",
     /// A reservation ran out before its confirmed order's units could leave, and none were free.
     ExpiryWon = "expiry before confirmation",
+    /// Units were withheld from a cancelled order, for which somebody late might have let them go.
     Withheld = "units withheld from a cancelled order",
     /// A paid order whose reservation had run out got free units.
     ReservedAgain = "paid orders reserved again",
