@@ -50,6 +50,14 @@ pub async fn rebuild(
     prepare(&mut connection, &**projection).await?;
     let name = checkpoint_name(projection.name());
     let mut consumer = Consumer::of(store, projection.clone(), connection, &name).await?;
+    let rebuilt = build(&mut consumer, stop, progressed).await;
+    // Where this fails, the lock ends with the connection.
+    let _ = leave(consumer.connection, &**projection).await;
+    rebuilt
+}
+
+async fn build(consumer: &mut Consumer, stop: &CancellationToken, progressed: impl Fn(i64, i64)) -> Result<i64, Error> {
+    let projection = consumer.projection.clone();
     let mut is_indexed = false;
     for _ in 0..SWAP_TRIES {
         while consumer.feed.head() - consumer.catch_up(stop, &progressed).await? > SWAP_LAG && !stop.is_cancelled() {}
@@ -57,11 +65,11 @@ pub async fn rebuild(
             return Err(Error::Stopped);
         }
         if !is_indexed {
-            tables::index(&mut consumer.connection, &**projection).await?;
+            tables::index(&mut consumer.connection, &*projection).await?;
             is_indexed = true;
             continue; // making indexes takes a while, and there is more to catch up with now
         }
-        match swap(&mut consumer).await {
+        match swap(consumer).await {
             Ok(Some(position)) => return Ok(position),
             Ok(None) => {}
             Err(error) if error.is_passing() => tracing::debug!(%error, projection = projection.name(), "the swap is tried again"),
@@ -94,7 +102,7 @@ pub async fn begin(store: &EventStore, projection: &dyn Projection) -> Result<()
     let mut connection = connect(store, projection, &tables::schema_of(projection)).await?;
     take(&mut connection, projection).await?;
     prepare(&mut connection, projection).await?;
-    Ok(connection.close().await?)
+    leave(connection, projection).await
 }
 
 /// Refuses where a rebuild can't be begun now; changes nothing.
@@ -105,7 +113,7 @@ pub async fn require_possible(store: &EventStore, projection: &dyn Projection) -
     let mut connection = connect(store, projection, &tables::schema_of(projection)).await?;
     take(&mut connection, projection).await?;
     let live = Checkpoint::read(&mut connection, projection.name()).await?;
-    connection.close().await?;
+    leave(connection, projection).await?;
     match live {
         Some(live) if live.version > projection.version() => Err(Error::OtherVersion { found: live.version, kept: projection.version() }),
         _ => Ok(()),
@@ -119,6 +127,15 @@ async fn take(connection: &mut PgConnection, projection: &dyn Projection) -> Res
             .fetch_one(connection)
             .await?;
     if taken { Ok(()) } else { Err(Error::RebuildUnderWay { projection: projection.name().into() }) }
+}
+
+/// Lets others rebuild the projection from now on. Postgres ends a connection that was closed in its own time, and what it holds only then: whoever
+/// came right after this would find it held.
+async fn leave(mut connection: PgConnection, projection: &dyn Projection) -> Result<(), Error> {
+    sqlx::query!(r#"select pg_advisory_unlock(hashtextextended('merx rebuild ' || $1, 0)) as "left!""#, projection.name())
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(connection.close().await?)
 }
 
 /// Makes what a rebuild begins with, unless one of this version was broken off that fits the log.
@@ -160,6 +177,7 @@ pub async fn abandon(store: &EventStore, projection: &dyn Projection) -> Result<
     tables::remove(&mut transaction, projection).await?;
     forget(&mut transaction, &name).await?;
     transaction.commit().await?;
+    leave(connection, projection).await?;
     Ok(is_there)
 }
 

@@ -103,6 +103,23 @@ async fn two_rebuilds_of_one_projection_exclude_each_other() {
     rebuilt(&store, "stock").await.expect("its turn");
 }
 
+#[tokio::test]
+async fn who_comes_right_after_another_one_is_not_told_that_a_rebuild_is_under_way() {
+    let Some(database) = Database::create().await else { return };
+    let store = open(&database).await;
+    let held = "select count(*)::text from pg_locks where locktype = 'advisory'
+                and database = (select oid from pg_database where datname = current_database())";
+    let stock = projection("stock");
+    for _ in 0..20 {
+        rebuild::require_possible(&store, &*stock).await.expect("possible");
+        assert_eq!(strings(&database, held).await, ["0"]);
+        rebuild::begin(&store, &*stock).await.expect("begun");
+        assert_eq!(strings(&database, held).await, ["0"]);
+        rebuilt(&store, "stock").await.expect("rebuilt");
+        assert_eq!(strings(&database, held).await, ["0"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_go_on_during_a_rebuild_and_nothing_is_lost_or_applied_twice() {
     let Some(database) = Database::create().await else { return };
