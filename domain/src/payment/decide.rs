@@ -45,7 +45,11 @@ fn follow(state: &State, command: &Command, now: Timestamp) -> Vec<Event> {
         (Command::Cancel { reason: PaymentCancellation::OrderCancelled, refund }, State::Captured(capture)) => {
             let remainder = capture.refundable();
             // Once for each refund, also where it has failed since.
-            if remainder.is_positive() && !capture.has_refund(*refund) { vec![refund_requested(*refund, remainder, "order cancelled")] } else { Vec::new() }
+            if remainder.is_positive() && !capture.has_refund(*refund) {
+                vec![refund_requested(*refund, remainder, "order cancelled")]
+            } else {
+                Vec::new()
+            }
         }
         (Command::Expire, State::Pending(charge)) if now >= charge.deadline => {
             vec![PaymentCancelled { reason: PaymentCancellation::DeadlinePassed }.into()]
