@@ -72,3 +72,47 @@ pub fn in_parts<K: Ord, E>(streams: BTreeMap<K, Stream<'_, E>>) -> Vec<BTreeMap<
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use event_schemas::{
+        Metadata, StreamId, Timestamp,
+        events::product::{self, ProductArchived},
+        ids::{CommandId, Sku},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn recorded(sku: &str, version: i64) -> Arc<Recorded> {
+        let metadata =
+            Metadata { command_id: CommandId(Uuid::nil()), correlation_id: Uuid::nil(), causation_id: None, actor: "test".into() };
+        let stream = StreamId::product(&sku.parse().unwrap());
+        let (event, recorded_at) = (Event::Product(product::Event::from(ProductArchived {})), Timestamp::from_micros(0));
+        Arc::new(Recorded { position: 1, stream, version, event_id: Uuid::nil(), metadata, recorded_at, event })
+    }
+
+    fn own(event: &Event) -> Option<&product::Event> {
+        match event {
+            Event::Product(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// Rows loaded for each part, and all SKUs in the order in which they come.
+    fn parts(events: &[Arc<Recorded>]) -> (Vec<usize>, Vec<String>) {
+        let parts = in_parts(by_key::<Sku, _>(events, own).unwrap());
+        let skus = parts.iter().flat_map(|part| part.keys().map(ToString::to_string)).collect();
+        (parts.iter().map(|part| continued(part).len()).collect(), skus)
+    }
+
+    #[test]
+    fn few_rows_are_loaded_at_a_time_and_every_stream_is_in_one_part() {
+        assert_eq!(parts(&[]), (vec![], vec![]));
+        let codes: Vec<String> = (0..2 * MOST_LOADED + 3).map(|nth| format!("S{nth:04}")).collect();
+        let changed: Vec<_> = codes.iter().map(|code| recorded(code, 2)).collect();
+        assert_eq!(parts(&changed), (vec![MOST_LOADED, MOST_LOADED, 3], codes.clone()));
+        let begun: Vec<_> = codes.iter().map(|code| recorded(code, 1)).collect();
+        assert_eq!(parts(&begun), (vec![0], codes), "of what begins nothing is loaded");
+    }
+}

@@ -15,7 +15,7 @@ use serde_json::Value;
 pub const ADMIN_KEY: &str = "test-key";
 /// More than any answer may take: the longest poll is 20 seconds, a request 30.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
-/// How long what is read is waited for to be as new as it must.
+/// The longest wait, over all tries, for a read to be as new as it must.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends requests to one server. Cheap to clone; belongs to the runtime that first uses it.
@@ -123,7 +123,7 @@ pub struct Request {
     path: String,
     headers: HeaderMap,
     body: Bytes,
-    /// Whether it is sent again where what it asks for can't be seen yet.
+    /// True for a read that is sent again as long as what it asks for can't be seen yet.
     is_patient: bool,
 }
 

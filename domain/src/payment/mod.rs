@@ -337,7 +337,7 @@ impl Captured {
         Money::new(sum, self.captured.currency).rounded()
     }
 
-    /// Whether `refund` was asked for, whatever has become of it.
+    /// True where `refund` was asked for, whatever has become of it.
     #[must_use]
     pub fn has_refund(&self, refund: RefundId) -> bool {
         self.refunds.iter().any(|known| known.refund == refund)
