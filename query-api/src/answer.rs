@@ -100,7 +100,8 @@ impl Documents {
     pub fn cut<K>((rows, is_cut): (Vec<(String, K)>, bool), limit: Limit, cursor: impl FnOnce(&K) -> String) -> Self {
         let most = if is_cut { usize::from(limit).min(rows.len()) } else { limit.into() };
         let has_more = is_cut || rows.len() > most;
-        let next_cursor = if has_more { rows.iter().take(most).last().map(|(_, key)| cursor(key)) } else { None };
+        let last = if has_more { rows.get(most.wrapping_sub(1)) } else { None };
+        let next_cursor = last.map(|(_, key)| cursor(key));
         Self { items: rows.into_iter().take(most).map(|(json, _)| json).collect(), next_cursor }
     }
 
