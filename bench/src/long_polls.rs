@@ -9,6 +9,7 @@ use std::{
 
 use futures::future::try_join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -79,8 +80,7 @@ async fn wait(merx: &Merx, query: &'static str) -> Result<JoinSet<Result<(), Err
     let opening = (0..WAITING).map(|_| Connection::open(merx.address()));
     let path = "/v1/events?limit=1";
     let request = Request { method: "GET", path, bearer: Some(merx.key()), body: None, min_position: None };
-    let page: Value = serde_json::from_slice(&Connection::open(merx.address()).await?.send(request).await?.expect(200)?)?;
-    let head = page["head"].as_i64().unwrap_or(0);
+    let Page { head, .. } = serde_json::from_slice(&Connection::open(merx.address()).await?.send(request).await?.expect(200)?)?;
     let mut waiting = JoinSet::new();
     for connection in try_join_all(opening).await? {
         waiting.spawn(follow(connection, merx.key().to_owned(), query, head));
@@ -92,9 +92,16 @@ async fn follow(mut connection: Connection, key: String, query: &'static str, mu
     loop {
         let path = format!("/v1/events?limit=200&wait=20&after={after}{query}");
         let request = Request { method: "GET", path: &path, bearer: Some(&key), body: None, min_position: None };
-        let page: Value = serde_json::from_slice(&connection.send(request).await?.expect(200)?)?;
-        after = page["next_cursor"].as_str().and_then(|cursor| cursor.parse::<i64>().ok()).unwrap_or(after);
+        let page: Page = serde_json::from_slice(&connection.send(request).await?.expect(200)?)?;
+        after = page.next_cursor.parse().unwrap_or(after);
     }
+}
+
+/// What a client needs of a page to go on. The events are skipped: what a thousand clients do with them is not the server's work.
+#[derive(Deserialize)]
+struct Page {
+    next_cursor: String,
+    head: i64,
 }
 
 /// One who writes to a cart.

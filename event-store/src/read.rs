@@ -79,11 +79,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns true where `event` is of the wanted category and of one of the wanted types.
+    /// Returns true where an event of `event_type` in the stream `stream_id` is of the wanted category and of one of the wanted types.
     #[must_use]
-    pub fn wants(&self, event: &StoredEvent) -> bool {
-        let is_of = |category: &String| event.stream_id.strip_prefix(category.as_str()).is_some_and(|rest| rest.starts_with('-'));
-        self.category.as_ref().is_none_or(is_of) && (self.types.is_empty() || self.types.contains(&event.event_type))
+    pub fn wants(&self, stream_id: &str, event_type: &str) -> bool {
+        let is_of = |category: &String| stream_id.strip_prefix(category.as_str()).is_some_and(|rest| rest.starts_with('-'));
+        self.category.as_ref().is_none_or(is_of) && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == event_type))
     }
 }
 

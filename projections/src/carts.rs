@@ -91,8 +91,10 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
         LogEvent::Cart(event) => Some(event),
         _ => None,
     })?;
-    for touched in streams::in_parts(touched) {
-        let mut carts = load(&mut *connection, &streams::continued(&touched)).await?;
+    let mut parts = streams::Parts::of(touched);
+    while let Some(touched) = parts.next() {
+        let loaded = load(&mut *connection, &streams::continued(&touched)).await?;
+        let (touched, mut carts) = parts.with(touched, loaded);
         fold(&mut carts, &touched);
         write(&mut *connection, &carts).await?;
     }
@@ -116,14 +118,13 @@ fn fold(carts: &mut BTreeMap<CartId, Cart>, touched: &BTreeMap<CartId, Stream<'_
     }
 }
 
-async fn load(connection: &mut PgConnection, ids: &[CartId]) -> Result<BTreeMap<CartId, Cart>, Error> {
+async fn load(connection: &mut PgConnection, ids: &[CartId]) -> Result<streams::Loaded<CartId, Cart>, Error> {
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(streams::Loaded::nothing());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows =
-        sqlx::query!(r#"select id, document::text as "document!" from carts where id = any($1)"#, &ids).fetch_all(connection).await?;
-    rows.into_iter().map(|row| Ok((CartId(row.id), from_document(row.id, &row.document)?))).collect()
+    let rows = sqlx::query!(r#"select id, document::text as "document!" from carts where id = any($1)"#, &ids).fetch(connection);
+    streams::Loaded::of(rows, |row| row.document.len(), |row| Ok((CartId(row.id), from_document(row.id, &row.document)?))).await
 }
 
 async fn write(connection: &mut PgConnection, carts: &BTreeMap<CartId, Cart>) -> Result<(), Error> {

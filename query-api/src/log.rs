@@ -2,7 +2,7 @@
 
 mod waiting;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -12,11 +12,11 @@ use event_schemas::{
     Metadata, Timestamp,
     events::{CATEGORIES, descriptors},
 };
-use event_store::read::{self, Filter};
+use event_store::read::{self, Filter, PAGE_BYTES};
 use gateway::{FieldError, Json, Limit, MinPosition, Position, Problem, Query, Route, Routes};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -84,7 +84,8 @@ fn categories(_: &mut SchemaGenerator) -> Schema {
 #[schemars(rename = "LogEvents")]
 struct Events {
     /// What is on the page.
-    items: Vec<StoredEvent>,
+    #[schemars(with = "Vec<StoredEvent>")]
+    items: Vec<Arc<Item>>,
     /// The last position that was read: what `cursor` must be for the next page.
     next_cursor: String,
     /// The position of the newest event.
@@ -139,6 +140,38 @@ impl TryFrom<read::StoredEvent> for StoredEvent {
     }
 }
 
+/// An event as JSON, and what a filter asks of it.
+#[derive(Debug)]
+pub struct Item {
+    position: i64,
+    stream_id: String,
+    event_type: String,
+    json: Box<RawValue>,
+}
+
+impl Item {
+    /// Bytes of its JSON: nearly all that it takes.
+    fn bytes(&self) -> usize {
+        self.json.get().len()
+    }
+}
+
+impl TryFrom<read::StoredEvent> for Item {
+    type Error = serde_json::Error;
+
+    fn try_from(event: read::StoredEvent) -> Result<Self, serde_json::Error> {
+        let event = StoredEvent::try_from(event)?;
+        let json = to_raw_value(&event)?;
+        Ok(Self { position: event.position, stream_id: event.stream, event_type: event.event_type, json })
+    }
+}
+
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
@@ -157,9 +190,8 @@ async fn list(State(queries): State<Queries>, min: MinPosition, Query(listing): 
     let deadline = listing.wait.filter(|wait| *wait > 0).map(|wait| Instant::now() + Duration::from_secs(wait.into()));
     let filter = Filter { category: listing.category, types: listing.types };
     let scan = queries.scan(Scan { read_up_to: after, head, items: Vec::new() }, &filter, listing.limit, deadline).await?;
-    let items = scan.items.into_iter().map(StoredEvent::try_from).collect::<Result<_, _>>().map_err(Error::from)?;
     let head = scan.head.max(scan.read_up_to);
-    Ok((Position(head), Json(Events { items, next_cursor: scan.read_up_to.to_string(), head })).into_response())
+    Ok((Position(head), Json(Events { items: scan.items, next_cursor: scan.read_up_to.to_string(), head })).into_response())
 }
 
 impl Listing {
@@ -203,7 +235,7 @@ fn beyond_head(is_cursor: bool, head: i64) -> FieldError {
 struct Scan {
     read_up_to: i64,
     head: i64,
-    items: Vec<read::StoredEvent>,
+    items: Vec<Arc<Item>>,
 }
 
 /// The next step of a request.
@@ -218,7 +250,7 @@ impl Scan {
     /// The next step at `now`: no request reads on after `scan_until`, whatever it waits for, nor waits after `deadline` or without one. One that may
     /// wait reads no further by itself than others who wait have been `told`.
     fn step(&self, limit: Limit, now: Instant, scan_until: Instant, (deadline, told): (Option<Instant>, Option<i64>)) -> Step {
-        if read::is_full(&self.items, limit.into()) {
+        if self.items.len() >= usize::from(limit) || self.items.iter().map(|item| item.bytes()).sum::<usize>() >= PAGE_BYTES {
             return Step::Answer;
         }
         let end = told.filter(|_| deadline.is_some()).map_or(self.head, |told| told.min(self.head));
@@ -278,7 +310,9 @@ impl Queries {
         let found = answered(|| self.store.read_log(read_up_to, up_to, filter, wanted)).await?;
         let is_full = read::is_full(&found, wanted);
         scan.read_up_to = found.last().filter(|_| is_full).map_or(up_to, |last| last.position);
-        scan.items.extend(found);
+        for event in found {
+            scan.items.push(Arc::new(Item::try_from(event)?));
+        }
         Ok(())
     }
 }
@@ -314,9 +348,9 @@ mod tests {
     fn a_page_is_full_by_its_bytes_too() {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         let limit: Limit = serde_json::from_str("200").unwrap();
-        let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![waiting::tests::event(1, "cart-1", "CartOpened", bytes)] };
-        assert_eq!(with(read::PAGE_BYTES - 1).step(limit, now, later, (None, None)), Step::ReadOn);
-        assert_eq!(with(read::PAGE_BYTES).step(limit, now, later, (None, None)), Step::Answer);
+        let with = |bytes| Scan { read_up_to: 5, head: 10, items: vec![Arc::new(waiting::tests::event(1, "cart-1", "CartOpened", bytes))] };
+        assert_eq!(with(PAGE_BYTES - 1).step(limit, now, later, (None, None)), Step::ReadOn);
+        assert_eq!(with(PAGE_BYTES).step(limit, now, later, (None, None)), Step::Answer);
     }
 
     #[test]

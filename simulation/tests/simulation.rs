@@ -16,7 +16,7 @@ fn ten_thousand_shops_keep_every_rule() {
     println!("{}{summary}", summary.counts);
     // Of ten thousand seeds, well below what was seen: enough to notice that something is not simulated any more.
     let least = |sight| match sight {
-        Sight::StockLost | Sight::ExpiryWon => 3,
+        Sight::StockLost | Sight::ExpiryWon | Sight::Withheld => 3,
         Sight::ChargedAfterVoid | Sight::PriceChanged | Sight::ReservedAgain => 10,
         Sight::LetGoAhead => 50,
         Sight::Expired | Sight::LimitReached | Sight::SaleCancelled | Sight::CapturedLate | Sight::Rejected => 300,

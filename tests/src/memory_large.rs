@@ -93,6 +93,11 @@ async fn the_largest_events_leave_a_server_small() {
         assert!(log.iter().map(|(_, position)| *position).eq(1..=log.len() as i64) && log.len() as i64 >= end);
     })
     .await;
+    // Small events, each of which changes a large document.
+    in_turns(PRODUCTS, 32, |nth| async move {
+        client.patch(&format!("/v1/products/L{nth}"), json!({"price": money("2.00")})).await.expect(200);
+    })
+    .await;
     assert_eq!(client.all("/v1/products").await.len(), PRODUCTS, "however short the pages");
     for projection in ["catalogue", "search"] {
         client.post(&format!("/v1/projections/{projection}/rebuild"), json!({})).await.expect(202);
@@ -106,6 +111,15 @@ async fn the_largest_events_leave_a_server_small() {
         assert!(Instant::now() < limit, "{:?}", projections.items());
         sleep(Duration::from_millis(200)).await;
     }
+    // The index follows its rows; the largest of them take it a while.
+    let head = client.get("/v1/projections").await.expect(200)["head"].as_i64().unwrap();
+    while client.get_at("/v1/search?limit=1", head).await.status != 200 {
+        assert!(Instant::now() < limit, "the index does not follow");
+    }
+    in_turns(4, 4, |_| async move {
+        assert_eq!(client.all("/v1/search?price_min=2.00&currency=GBP").await.len(), PRODUCTS, "however short the pages");
+    })
+    .await;
     let last = format!("{:08} ", PRODUCTS + CHANGES - 1);
     assert!(client.get("/v1/products/L0").await.expect(200)["description"].as_str().unwrap().starts_with(&last));
     // Its search index was written to hundreds of times; a writer that was broken off in a rebuild may take a while to end.

@@ -20,6 +20,17 @@ pub struct Row {
     pub product: Product,
 }
 
+impl Row {
+    /// The row of `sku` with its key.
+    ///
+    /// # Errors
+    /// The `document` is no product.
+    pub fn read(created_position: i64, sku: &str, document: &str) -> Result<(Sku, Self), Error> {
+        let product: Product = from_document(sku, document)?;
+        Ok((product.sku.clone(), Self { created_position, product }))
+    }
+}
+
 fn created(recorded: &Recorded, event: &ProductCreated) -> Row {
     let ProductCreated { sku, description, price } = event.clone();
     let Description { title, description, category, brand, images, attributes, metadata } = description;
@@ -93,29 +104,25 @@ pub fn fold(rows: &mut BTreeMap<Sku, Row>, touched: Streams<'_>) {
 }
 
 pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    for touched in streams::in_parts(of(events)?) {
-        let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
+    let mut parts = streams::Parts::of(of(events)?);
+    while let Some(touched) = parts.next() {
+        let loaded = load(&mut *connection, &streams::continued(&touched)).await?;
+        let (touched, mut rows) = parts.with(touched, loaded);
         fold(&mut rows, touched);
         write(&mut *connection, &rows).await?;
     }
     Ok(())
 }
 
-async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sku, Row>, Error> {
+async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<streams::Loaded<Sku, Row>, Error> {
     if skus.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(streams::Loaded::nothing());
     }
     let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
     let rows =
         sqlx::query!(r#"select sku, created_position, document::text as "document!" from products where sku = any($1)"#, &skus as &[&str],)
-            .fetch_all(connection)
-            .await?;
-    let mut loaded = BTreeMap::new();
-    for row in rows {
-        let product: Product = from_document(&row.sku, &row.document)?;
-        loaded.insert(product.sku.clone(), Row { created_position: row.created_position, product });
-    }
-    Ok(loaded)
+            .fetch(connection);
+    streams::Loaded::of(rows, |row| row.document.len(), |row| Row::read(row.created_position, &row.sku, &row.document)).await
 }
 
 async fn write(connection: &mut PgConnection, rows: &BTreeMap<Sku, Row>) -> Result<(), Error> {

@@ -46,8 +46,10 @@ async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Resul
         LogEvent::Order(event) => Some(event),
         _ => None,
     })?;
-    for touched in streams::in_parts(touched) {
-        let mut orders = load(&mut *connection, &streams::continued(&touched)).await?;
+    let mut parts = streams::Parts::of(touched);
+    while let Some(touched) = parts.next() {
+        let loaded = load(&mut *connection, &streams::continued(&touched)).await?;
+        let (touched, mut orders) = parts.with(touched, loaded);
         fold_all(&mut orders, &touched);
         write(&mut *connection, &orders).await?;
     }
@@ -69,14 +71,13 @@ fn fold_all(orders: &mut BTreeMap<OrderId, Order>, touched: &BTreeMap<OrderId, S
     }
 }
 
-async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<BTreeMap<OrderId, Order>, Error> {
+async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<streams::Loaded<OrderId, Order>, Error> {
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(streams::Loaded::nothing());
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows =
-        sqlx::query!(r#"select id, document::text as "document!" from orders where id = any($1)"#, &ids).fetch_all(connection).await?;
-    rows.into_iter().map(|row| Ok((OrderId(row.id), from_document(row.id, &row.document)?))).collect()
+    let rows = sqlx::query!(r#"select id, document::text as "document!" from orders where id = any($1)"#, &ids).fetch(connection);
+    streams::Loaded::of(rows, |row| row.document.len(), |row| Ok((OrderId(row.id), from_document(row.id, &row.document)?))).await
 }
 
 async fn write(connection: &mut PgConnection, orders: &BTreeMap<OrderId, Order>) -> Result<(), Error> {

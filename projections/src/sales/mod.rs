@@ -48,18 +48,22 @@ impl Projection for Sales {
 
 async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
     let touched = streams::by_key::<OrderId, Event>(events, counted)?;
-    let known: Vec<Uuid> = streams::continued(&touched).into_iter().map(OrderId::uuid).collect();
-    let mut open = load(&mut *connection, &known).await?;
+    let mut parts = streams::Parts::of(touched);
     let mut tally = Tally::default();
-    for (id, stream) in &touched {
-        for (recorded, event) in &stream.events {
-            let too_large = || Error::Event { position: recorded.position, detail: "its amounts are too large to be added up".into() };
-            fold(&mut open, &mut tally, id.uuid(), recorded, event).ok_or_else(too_large)?;
+    while let Some(touched) = parts.next() {
+        let loaded = load(&mut *connection, &streams::continued(&touched)).await?;
+        let (touched, mut open) = parts.with(touched, loaded);
+        for (id, stream) in &touched {
+            for (recorded, event) in &stream.events {
+                let too_large = || Error::Event { position: recorded.position, detail: "its amounts are too large to be added up".into() };
+                fold(&mut open, &mut tally, *id, recorded, event).ok_or_else(too_large)?;
+            }
         }
+        write(&mut *connection, &open).await?;
+        let closed = streams::continued(&touched).into_iter().filter(|id| !open.contains_key(id));
+        forget(&mut *connection, &closed.map(OrderId::uuid).collect::<Vec<_>>()).await?;
     }
-    tally.write(&mut *connection).await?;
-    write(&mut *connection, &open).await?;
-    forget(connection, &known.into_iter().filter(|id| !open.contains_key(id)).collect::<Vec<_>>()).await
+    tally.write(connection).await
 }
 
 /// Events that make a difference to sales.
@@ -79,7 +83,7 @@ fn counted(event: &LogEvent) -> Option<&Event> {
 }
 
 /// None where the sums can't be held.
-fn fold(open: &mut BTreeMap<Uuid, OpenOrder>, tally: &mut Tally, id: Uuid, recorded: &Recorded, event: &Event) -> Option<()> {
+fn fold(open: &mut BTreeMap<OrderId, OpenOrder>, tally: &mut Tally, id: OrderId, recorded: &Recorded, event: &Event) -> Option<()> {
     let at = recorded.recorded_at;
     match event {
         Event::Submitted(submitted) => drop(open.entry(id).or_insert_with(|| OpenOrder::of(submitted, at))),
@@ -119,21 +123,21 @@ fn fold(open: &mut BTreeMap<Uuid, OpenOrder>, tally: &mut Tally, id: Uuid, recor
     Some(())
 }
 
-async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<BTreeMap<Uuid, OpenOrder>, Error> {
+async fn load(connection: &mut PgConnection, ids: &[OrderId]) -> Result<streams::Loaded<OrderId, OpenOrder>, Error> {
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(streams::Loaded::nothing());
     }
-    let rows =
-        sqlx::query!(r#"select id, document::text as "document!" from sales_orders where id = any($1)"#, ids).fetch_all(connection).await?;
-    rows.into_iter().map(|row| Ok((row.id, from_document(row.id, &row.document)?))).collect()
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(r#"select id, document::text as "document!" from sales_orders where id = any($1)"#, &ids).fetch(connection);
+    streams::Loaded::of(rows, |row| row.document.len(), |row| Ok((OrderId(row.id), from_document(row.id, &row.document)?))).await
 }
 
-async fn write(connection: &mut PgConnection, open: &BTreeMap<Uuid, OpenOrder>) -> Result<(), Error> {
+async fn write(connection: &mut PgConnection, open: &BTreeMap<OrderId, OpenOrder>) -> Result<(), Error> {
     let changed: Vec<_> = open.iter().filter(|(_, order)| order.is_changed()).collect();
     if changed.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = changed.iter().map(|(id, _)| **id).collect();
+    let ids: Vec<Uuid> = changed.iter().map(|(id, _)| id.uuid()).collect();
     let documents = changed.iter().map(|(id, order)| to_document(id, order)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query!(
         r#"

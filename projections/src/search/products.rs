@@ -5,30 +5,31 @@ use std::{collections::BTreeMap, sync::Arc};
 use event_schemas::{
     Recorded,
     ids::{CategoryId, Sku},
-    resource::Product,
 };
 use sqlx::PgConnection;
 
 use crate::{
     Error,
     catalogue::products::{Row, fold, of},
-    from_document, streams, to_document,
+    streams, to_document,
 };
 
 pub async fn apply(connection: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<(), Error> {
-    for touched in streams::in_parts(of(events)?) {
+    let mut parts = streams::Parts::of(of(events)?);
+    while let Some(touched) = parts.next() {
+        let loaded = load(&mut *connection, &streams::continued(&touched)).await?;
+        let (touched, mut rows) = parts.with(touched, loaded);
         let changed: BTreeMap<Sku, i64> =
             touched.iter().map(|(sku, stream)| (sku.clone(), stream.events.last().map_or(0, |(recorded, _)| recorded.position))).collect();
-        let mut rows = load(&mut *connection, &streams::continued(&touched)).await?;
         fold(&mut rows, touched);
         write(&mut *connection, &rows, &changed).await?;
     }
     Ok(())
 }
 
-async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sku, Row>, Error> {
+async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<streams::Loaded<Sku, Row>, Error> {
     if skus.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(streams::Loaded::nothing());
     }
     let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
     let rows = sqlx::query!(
@@ -38,14 +39,8 @@ async fn load(connection: &mut PgConnection, skus: &[Sku]) -> Result<BTreeMap<Sk
         "#,
         &skus as &[&str],
     )
-    .fetch_all(connection)
-    .await?;
-    let mut loaded = BTreeMap::new();
-    for row in rows {
-        let product: Product = from_document(&row.sku, &row.document)?;
-        loaded.insert(product.sku.clone(), Row { created_position: row.created_position, product });
-    }
-    Ok(loaded)
+    .fetch(connection);
+    streams::Loaded::of(rows, |row| row.document.len(), |row| Row::read(row.created_position, &row.sku, &row.document)).await
 }
 
 async fn write(connection: &mut PgConnection, rows: &BTreeMap<Sku, Row>, changed: &BTreeMap<Sku, i64>) -> Result<(), Error> {

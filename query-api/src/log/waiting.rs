@@ -13,8 +13,8 @@ use std::{
 };
 
 use event_store::{
-    EventStore, StoredEvent,
-    read::{Filter, PAGE_BYTES, payload_bytes},
+    EventStore,
+    read::{Filter, PAGE_BYTES},
 };
 use gateway::Problem;
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
+
+use super::Item;
 
 /// The most requests that wait; one more is refused.
 const MOST_WAITING: usize = 2_000;
@@ -53,33 +55,33 @@ pub struct Waiters {
 struct Recent {
     after: i64,
     bytes: usize,
-    events: VecDeque<Arc<StoredEvent>>,
+    events: VecDeque<Arc<Item>>,
 }
 
 impl Recent {
-    fn push(&mut self, events: Vec<StoredEvent>) {
+    fn push(&mut self, events: Vec<Item>) {
         for event in events {
-            self.bytes += payload_bytes(&event);
+            self.bytes += event.bytes();
             self.events.push_back(Arc::new(event));
         }
         while self.events.len() > KEPT_EVENTS || self.bytes > KEPT_BYTES {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= payload_bytes(&oldest);
+            self.bytes -= oldest.bytes();
             self.after = oldest.position;
         }
     }
 
     /// Those after `after` that `filter` wants, at most `most` and a page's bytes, and how far that reaches; none where not all of them are here.
-    fn read(&self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
+    fn read(&self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<Arc<Item>>, i64)> {
         if after < self.after {
             return None;
         }
         let skip = usize::try_from(after - self.after).ok()?;
         let mut up_to = self.events.back().map_or(self.after, |last| last.position).max(after);
-        let (mut found, mut bytes): (Vec<StoredEvent>, usize) = (Vec::new(), 0);
-        for event in self.events.iter().skip(skip).filter(|event| filter.wants(event)) {
-            found.push(StoredEvent::clone(event));
-            bytes += payload_bytes(event);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for event in self.events.iter().skip(skip).filter(|event| filter.wants(&event.stream_id, &event.event_type)) {
+            found.push(Arc::clone(event));
+            bytes += event.bytes();
             if found.len() == most || bytes >= PAGE_BYTES {
                 up_to = event.position;
                 break;
@@ -163,18 +165,24 @@ impl Waiters {
         match self.store.read_log(at, head.min(at + PAGE), &Filter::default(), PAGE).await {
             Ok(events) => {
                 let Some(end) = events.last().map(|last| last.position) else { return sleep(ROUND).await };
-                self.recent.lock().push(events);
+                // Written as JSON once, for however many they are sent to.
+                match events.into_iter().map(Item::try_from).collect() {
+                    Ok(items) => self.recent.lock().push(items),
+                    Err(error) => return cannot_be_read(&error).await,
+                }
                 self.end.send_replace(end);
                 if end == head {
                     sleep(ROUND + ROUND_OF_EACH * u32::try_from(self.waiting()).unwrap_or(u32::MAX)).await;
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the log can't be read for those who wait for it");
-                sleep(LOOK_INTERVAL).await;
-            }
+            Err(error) => cannot_be_read(&error).await,
         }
     }
+}
+
+async fn cannot_be_read(error: &(dyn std::error::Error + Sync)) {
+    tracing::warn!(%error, "the log can't be read for those who wait for it");
+    sleep(LOOK_INTERVAL).await;
 }
 
 /// One who waits.
@@ -189,7 +197,7 @@ pub struct Waiter {
 impl Waiter {
     /// Waits until the log has anything after `after`. Returns what `filter` wants of that, at most `most`, and the position that it
     /// reaches up to; none where it must be read from the log itself.
-    pub async fn next(&mut self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<StoredEvent>, i64)> {
+    pub async fn next(&mut self, after: i64, filter: &Filter, most: usize) -> Option<(Vec<Arc<Item>>, i64)> {
         // The sender lives as long as this, so waiting can't fail.
         let _ = self.end.wait_for(|end| *end > after).await;
         sleep(delay(self.turn, self.waiters.waiting())).await;
@@ -205,6 +213,8 @@ fn delay(turn: u32, waiting: usize) -> Duration {
 
 #[cfg(test)]
 pub mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     #[test]
@@ -215,22 +225,12 @@ pub mod tests {
         assert_eq!((delay(7, 1), delay(7, 0)), (Duration::ZERO, Duration::ZERO), "who waits alone has no turn to wait for");
     }
 
-    pub fn event(position: i64, stream: &str, event_type: &str, bytes: usize) -> StoredEvent {
-        StoredEvent {
-            position,
-            stream_id: stream.into(),
-            version: 1,
-            event_id: uuid::Uuid::nil(),
-            event_type: event_type.into(),
-            schema_version: 1,
-            payload: "x".repeat(bytes),
-            metadata: String::new(),
-            recorded_at: event_schemas::Timestamp::from_micros(0),
-            hash: Vec::new(),
-        }
+    pub fn event(position: i64, stream: &str, event_type: &str, bytes: usize) -> Item {
+        let json = RawValue::from_string(format!("{:0>bytes$}", 1).replace('0', "1")).unwrap();
+        Item { position, stream_id: stream.into(), event_type: event_type.into(), json }
     }
 
-    fn positions(read: Option<(Vec<StoredEvent>, i64)>) -> Option<(Vec<i64>, i64)> {
+    fn positions(read: Option<(Vec<Arc<Item>>, i64)>) -> Option<(Vec<i64>, i64)> {
         read.map(|(events, up_to)| (events.iter().map(|event| event.position).collect(), up_to))
     }
 

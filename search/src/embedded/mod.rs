@@ -46,6 +46,8 @@ pub(crate) use suggest::has_all;
 
 /// How much longer than it took to count the vocabulary nothing is counted again.
 const VOCABULARY_REST: u32 = 200;
+/// The most bytes of documents that wait to be written.
+const QUEUED_BYTES: usize = 8 << 20;
 
 /// The index, for as long as the process lives. Cheap to clone.
 #[derive(Clone)]
@@ -65,6 +67,8 @@ struct Writer {
     /// None after it has failed.
     index: Option<IndexWriter>,
     pending: Pending,
+    /// Bytes of the documents that its thread may not have come to.
+    queued_bytes: usize,
     next_count: Instant,
 }
 
@@ -100,7 +104,7 @@ impl Embedded {
             fields,
             index,
             reader,
-            writer: Mutex::new(Writer { index: Some(writer), pending: Pending::Nothing, next_count: Instant::now() }),
+            writer: Mutex::new(Writer { index: Some(writer), pending: Pending::Nothing, queued_bytes: 0, next_count: Instant::now() }),
             place: RwLock::new(place),
             vocabulary: RwLock::new(vocabulary),
             _lock: lock,
@@ -134,11 +138,11 @@ impl Index for Embedded {
 
     fn take(&self, changes: Changes) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
         self.apart(move |inner| {
-            inner.write(Pending::Changes, |writer| {
+            inner.write(Pending::Changes, |writer, queued_bytes| {
                 for sku in &changes.removed {
                     writer.delete_term(inner.fields.key(sku));
                 }
-                inner.add(writer, &changes.documents)
+                inner.add(writer, queued_bytes, changes.documents)
             })?;
             Ok(Vec::new())
         })
@@ -155,8 +159,8 @@ impl Index for Embedded {
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.apart(|inner| {
-            inner.write(Pending::Nothing, |_| Ok(()))?;
-            inner.write(Pending::Rebuild, |writer| {
+            inner.write(Pending::Nothing, |_, _| Ok(()))?;
+            inner.write(Pending::Rebuild, |writer, _| {
                 writer.delete_all_documents()?;
                 Ok(())
             })
@@ -165,7 +169,7 @@ impl Index for Embedded {
 
     fn rebuild(&self, documents: Vec<Document>) -> BoxFuture<'_, Result<Vec<Refused>, Error>> {
         self.apart(move |inner| {
-            inner.write(Pending::Rebuild, |writer| inner.add(writer, &documents))?;
+            inner.write(Pending::Rebuild, |writer, queued_bytes| inner.add(writer, queued_bytes, documents))?;
             Ok(Vec::new())
         })
     }
@@ -191,7 +195,7 @@ impl Index for Embedded {
 impl Inner {
     /// Lets `work` write what is committed later together with what is pending; what is pending of another kind was broken off, and goes. A
     /// writer that has failed is made anew the next time: what it had not committed is lost, and its caller told.
-    fn write(&self, kind: Pending, work: impl FnOnce(&mut IndexWriter) -> Result<(), Error>) -> Result<(), Error> {
+    fn write(&self, kind: Pending, work: impl FnOnce(&mut IndexWriter, &mut usize) -> Result<(), Error>) -> Result<(), Error> {
         let mut writer = self.writer.lock();
         let is_broken_off = std::mem::replace(&mut writer.pending, Pending::Nothing).is_broken_off_by(kind);
         let mut index = match writer.index.take() {
@@ -199,29 +203,39 @@ impl Inner {
             // Another one rather than `rollback`, which forgets the merge policy. The first must be gone before: it has the lock.
             before => {
                 drop(before);
+                writer.queued_bytes = 0;
                 files::writer(&self.index)?
             }
         };
-        let worked = work(&mut index);
+        let worked = work(&mut index, &mut writer.queued_bytes);
         if worked.is_ok() {
             (writer.index, writer.pending) = (Some(index), kind);
         }
         worked
     }
 
-    fn add(&self, writer: &mut IndexWriter, documents: &[Document]) -> Result<(), Error> {
+    /// Adds `documents` to what the writer's thread has to come to. Its queue is bounded in number alone, by ten thousand: where it has many bytes it is
+    /// waited for.
+    fn add(&self, writer: &mut IndexWriter, queued_bytes: &mut usize, documents: Vec<Document>) -> Result<(), Error> {
         for document in documents {
+            *queued_bytes += document.bytes();
             writer.delete_term(self.fields.key(&document.sku));
-            writer.add_document(self.fields.document(document))?;
+            writer.add_document(self.fields.document(&document))?;
+            if *queued_bytes >= QUEUED_BYTES {
+                // Its thread ends with the queue, and what it has written waits for the commit: nothing is committed by this.
+                drop(writer.prepare_commit()?);
+                *queued_bytes = 0;
+            }
         }
         Ok(())
     }
 
     fn commit(&self, kind: Pending, place: Place) -> Result<(), Error> {
-        self.write(kind, |writer| {
+        self.write(kind, |writer, queued_bytes| {
             let mut prepared = writer.prepare_commit()?;
             prepared.set_payload(&Payload::text(place));
             prepared.commit()?;
+            *queued_bytes = 0;
             Ok(())
         })?;
         self.writer.lock().pending = Pending::Nothing;
