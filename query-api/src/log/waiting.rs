@@ -226,7 +226,7 @@ pub mod tests {
     }
 
     pub fn event(position: i64, stream: &str, event_type: &str, bytes: usize) -> Item {
-        let json = RawValue::from_string(format!("{:0>bytes$}", 1).replace('0', "1")).unwrap();
+        let json = RawValue::from_string("1".repeat(bytes)).unwrap();
         Item { position, stream_id: stream.into(), event_type: event_type.into(), json }
     }
 
