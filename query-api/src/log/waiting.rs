@@ -34,7 +34,7 @@ const KEPT_BYTES: usize = 4 << 20;
 const PAGE: i64 = 500;
 /// The shortest time between two rounds, and what each request that waits adds to it.
 const ROUND: Duration = Duration::from_millis(20);
-const ROUND_OF_EACH: Duration = Duration::from_millis(1);
+const ROUND_OF_EACH: Duration = Duration::from_millis(2);
 /// The time between two looks whether anybody waits, while the log does not grow.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
