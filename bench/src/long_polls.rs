@@ -97,7 +97,7 @@ async fn follow(mut connection: Connection, key: String, query: &'static str, mu
     }
 }
 
-/// What a client needs of a page to go on. The events are skipped: what a thousand clients do with them is not the server's work.
+/// The members of a page that a client goes on by. Its events are skipped: what a thousand clients do with them is not the server's work.
 #[derive(Deserialize)]
 struct Page {
     next_cursor: String,
