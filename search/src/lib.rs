@@ -17,7 +17,7 @@ pub mod query;
 pub mod text;
 
 use event_schemas::Money;
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -85,6 +85,11 @@ pub trait Index: Send + Sync {
 
     /// What was taken in has made it come to `place`. A crash before this leaves it where it was, and the same may be taken in again.
     fn reach(&self, place: Place) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Does what could wait while there was more to take in; called again and again.
+    fn rest(&self) -> BoxFuture<'_, Result<(), Error>> {
+        std::future::ready(Ok(())).boxed()
+    }
 
     /// Begins to fill it anew. Until the end everything is answered from what it was before.
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>>;

@@ -15,6 +15,8 @@ use serde_json::Value;
 pub const ADMIN_KEY: &str = "test-key";
 /// More than any answer may take: the longest poll is 20 seconds, a request 30.
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+/// The longest that a connection is kept which asks nothing: less than servers keep it, or a request could be sent into one that is just being closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// The longest wait, over all tries, for a read to be as new as it must.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,7 +33,7 @@ impl Client {
     pub fn new(port: u16) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        let connections = Connections::builder(TokioExecutor::new()).build(connector);
+        let connections = Connections::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_LIMIT).build(connector);
         Self { base: format!("http://127.0.0.1:{port}"), bearer: Some(ADMIN_KEY.to_owned()), connections }
     }
 

@@ -8,6 +8,7 @@ use std::{
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaResult,
     message::{Headers as _, Message as _},
 };
 use serde_json::Value;
@@ -80,15 +81,27 @@ pub async fn until(brokers: &str, prefix: &str, events: usize) -> Vec<Message> {
     }
 }
 
+/// Asks again as long as Kafka refuses: after a restart a partition has no leader for a while.
+fn patiently<T>(wanted: &str, ask: impl Fn() -> KafkaResult<T>) -> T {
+    let limit = std::time::Instant::now() + LIMIT;
+    loop {
+        match ask() {
+            Ok(told) => return told,
+            Err(error) => assert!(std::time::Instant::now() < limit, "{wanted}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn read(mut config: ClientConfig, prefix: &str) -> Vec<Message> {
     config.set("group.id", "tests").set("enable.auto.commit", "false").set("enable.partition.eof", "false");
     let consumer: BaseConsumer = config.create().expect("a consumer");
-    let metadata = consumer.fetch_metadata(None, LIMIT).expect("the cluster's metadata");
+    let metadata = patiently("the cluster's metadata", || consumer.fetch_metadata(None, LIMIT));
     let mut assigned = TopicPartitionList::new();
     let mut left = 0;
     for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)) {
         for partition in topic.partitions() {
-            let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), LIMIT).expect("the watermarks");
+            let (low, high) = patiently("the watermarks", || consumer.fetch_watermarks(topic.name(), partition.id(), LIMIT));
             left += high - low;
             assigned.add_partition_offset(topic.name(), partition.id(), Offset::Beginning).expect("a partition");
         }

@@ -173,6 +173,7 @@ async fn step(index: &dyn Index, pool: &PgPool, ledger: &Ledger, stopping: &Canc
         }
     };
     ledger.note(pool, target).await?;
+    index.rest().await?;
     Ok(has_changed)
 }
 

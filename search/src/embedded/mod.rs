@@ -60,6 +60,7 @@ struct Inner {
     writer: Mutex<Writer>,
     place: RwLock<Option<Place>>,
     vocabulary: RwLock<Arc<Vocabulary>>,
+    counting: Mutex<Counting>,
     _lock: File,
 }
 
@@ -69,7 +70,13 @@ struct Writer {
     pending: Pending,
     /// Bytes of the documents that its thread may not have come to.
     queued_bytes: usize,
-    next_count: Instant,
+}
+
+/// When the words are counted again.
+struct Counting {
+    not_before: Instant,
+    /// True where something is found that was not counted.
+    is_behind: bool,
 }
 
 /// What was written and is not committed.
@@ -104,9 +111,10 @@ impl Embedded {
             fields,
             index,
             reader,
-            writer: Mutex::new(Writer { index: Some(writer), pending: Pending::Nothing, queued_bytes: 0, next_count: Instant::now() }),
+            writer: Mutex::new(Writer { index: Some(writer), pending: Pending::Nothing, queued_bytes: 0 }),
             place: RwLock::new(place),
             vocabulary: RwLock::new(vocabulary),
+            counting: Mutex::new(Counting { not_before: Instant::now(), is_behind: false }),
             _lock: lock,
         };
         Ok(Self(Arc::new(inner)))
@@ -155,6 +163,13 @@ impl Index for Embedded {
             return std::future::ready(Ok(())).boxed();
         }
         self.apart(move |inner| inner.commit(Pending::Changes, place))
+    }
+
+    fn rest(&self) -> BoxFuture<'_, Result<(), Error>> {
+        if self.0.counting.lock().is_behind {
+            return self.apart(Inner::count_where_due);
+        }
+        std::future::ready(Ok(())).boxed()
     }
 
     fn begin_rebuild(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -246,11 +261,18 @@ impl Inner {
     fn show(&self, place: Place) -> Result<(), Error> {
         self.reader.reload()?;
         *self.place.write() = Some(place);
-        let mut writer = self.writer.lock();
-        let began = Instant::now();
-        if began >= writer.next_count || self.vocabulary.read().documents * 2 < self.reader.searcher().num_docs() {
-            *self.vocabulary.write() = Arc::new(Vocabulary::of(&self.reader.searcher(), &self.fields)?);
-            writer.next_count = Instant::now() + began.elapsed() * VOCABULARY_REST + Duration::from_secs(1);
+        self.counting.lock().is_behind = true;
+        self.count_where_due()
+    }
+
+    /// Counts the words of what is found, unless that was done not long ago and half of it is counted.
+    fn count_where_due(&self) -> Result<(), Error> {
+        let mut counting = self.counting.lock();
+        let (began, searcher) = (Instant::now(), self.reader.searcher());
+        if began >= counting.not_before || self.vocabulary.read().documents * 2 < searcher.num_docs() {
+            *self.vocabulary.write() = Arc::new(Vocabulary::of(&searcher, &self.fields)?);
+            *counting =
+                Counting { not_before: Instant::now() + began.elapsed() * VOCABULARY_REST + Duration::from_secs(1), is_behind: false };
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use search::Changes;
 
 use crate::{
@@ -38,5 +40,24 @@ async fn a_rebuild_is_seen_all_at_once() {
         index.finish_rebuild(at(20)).await.expect("finished");
         assert_eq!(found(index, "kettle").await, ["newer"]);
         assert_eq!(index.place().await.expect("a place"), Some(at(20)));
+    }
+}
+
+#[tokio::test]
+async fn what_came_last_counts_for_the_order_even_where_nothing_comes_after_it() {
+    for made in indexes::all().await {
+        let index = &made.index;
+        let mut products = vec![product("r", "Lamp Red"), product("b", "Lamp Blue")];
+        products.extend((0..5).map(|nth| product(&format!("b{nth}"), "Kettle Blue")));
+        fill(index, products).await;
+        // Less than there was, and at once: nothing is counted again for that alone.
+        let documents = (0..6).map(|nth| product(&format!("r{nth}"), "Kettle Red")).collect();
+        change(index, Changes { documents, removed: Vec::new() }, 9).await;
+        let limit = Instant::now() + Duration::from_mins(5);
+        while found(index, "lamp").await != ["r", "b"] {
+            assert!(Instant::now() < limit, "red is the more frequent word by now, and says less");
+            index.rest().await.expect("rest");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
