@@ -128,21 +128,21 @@ const NOTHING_PARKED: &str = "select not exists (select from parked_streams)";
 const ALL_AT_THE_HEAD: &str =
     "select bool_and(c.position = h.position) from checkpoints c cross join log_head h where c.name <> 'search-index'";
 
-/// Keeps the read model of stock where it is, and waits until there are events of the newer program behind it that it has to take: they are left to
+/// Keeps the read model of carts where it is, and waits until there are events of the newer program behind it that it has to take: they are left to
 /// the older one then.
-async fn hold_stock(database: &mut PgConnection) -> Transaction<'_, Postgres> {
+async fn hold_carts(database: &mut PgConnection) -> Transaction<'_, Postgres> {
     let mut held = database.begin().await.expect("a transaction");
-    sqlx::query("select from checkpoints where name = 'stock' for update").execute(&mut *held).await.expect("a lock");
+    sqlx::query("select from checkpoints where name = 'carts' for update").execute(&mut *held).await.expect("a lock");
     let newest: i64 = sqlx::query_scalar("select position from log_head").fetch_one(&mut *held).await.expect("the head");
     let newer_events = "select exists (select from events e join program_event_schemas s on s.event_type = e.type
-        and s.schema_version = e.schema_version where s.program_version like '%newer-events' and e.stream_id like 'stock-%' and e.position > $1)";
+        and s.schema_version = e.schema_version where s.program_version like '%newer-events' and e.stream_id like 'cart-%' and e.position > $1)";
     for _ in 0..3_000 {
         if sqlx::query_scalar::<_, bool>(newer_events).bind(newest).fetch_one(&mut *held).await.expect("an answer") {
             return held;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the newer one reserves nothing");
+    panic!("the newer one opens no cart");
 }
 
 async fn roll(shop: &mut Shop, newer: Launch) {
@@ -162,7 +162,7 @@ async fn roll(shop: &mut Shop, newer: Launch) {
     until(&mut database, NOTHING_PARKED).await;
 
     // Back: the older one is alone again. It takes what it can, and nothing is skipped.
-    let held = hold_stock(&mut database).await;
+    let held = hold_carts(&mut database).await;
     load.use_servers(vec![older.clone()]);
     assert!(second.stop().success());
     held.rollback().await.expect("the read model goes on");
