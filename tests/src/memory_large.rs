@@ -8,11 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     client::Client,
-    server::{MemoryWatch, merx},
+    server::{merx, most_resident_bytes},
     shop::{Shop, money},
 };
 
-/// Without pages of the index's files, which the kernel takes back when it needs them.
 const MOST_BYTES: u64 = 300_000_000;
 const PRODUCTS: usize = 300;
 /// Of one product: more than are kept in memory of it, by far.
@@ -61,8 +60,7 @@ async fn follow(client: &Client, mut after: i64, end: i64) {
     while after < end {
         let page = client.get(&format!("/v1/events?after={after}&wait=20")).await.expect(200);
         let next: i64 = page["next_cursor"].as_str().unwrap().parse().unwrap();
-        // Nothing within its 20 seconds is an answer too, where the machine is slow.
-        assert!(next >= after && page.items().iter().all(|item| item["position"].as_i64().unwrap() > after), "{after}, then {next}");
+        assert!(next > after && page.items().iter().all(|item| item["position"].as_i64().unwrap() > after), "{after}, then {next}");
         after = next;
     }
 }
@@ -70,7 +68,7 @@ async fn follow(client: &Client, mut after: i64, end: i64) {
 #[tokio::test]
 async fn the_largest_events_leave_a_server_small() {
     let Some(shop) = Shop::open().await else { return };
-    let (client, memory): (&Client, _) = (&shop, shop.servers[0].watch_memory());
+    let client: &Client = &shop;
     in_turns(PRODUCTS, 8, |nth| async move { client.post("/v1/products", product(&format!("L{nth}"), nth)).await.expect(201) }).await;
     let head = client.get("/v1/projections").await.expect(200)["head"].as_i64().unwrap();
     let changing = async {
@@ -104,7 +102,7 @@ async fn the_largest_events_leave_a_server_small() {
     for projection in ["catalogue", "search"] {
         client.post(&format!("/v1/projections/{projection}/rebuild"), json!({})).await.expect(202);
     }
-    let limit = Instant::now() + Duration::from_mins(10);
+    let limit = Instant::now() + Duration::from_mins(3);
     loop {
         let projections = client.get("/v1/projections").await.expect(200);
         if projections.items().iter().all(|item| item["lag"] == 0 && item["state"] == "live") {
@@ -125,12 +123,10 @@ async fn the_largest_events_leave_a_server_small() {
     let last = format!("{:08} ", PRODUCTS + CHANGES - 1);
     assert!(client.get("/v1/products/L0").await.expect(200)["description"].as_str().unwrap().starts_with(&last));
     // Its search index was written to hundreds of times; a writer that was broken off in a rebuild may take a while to end.
-    while !(1..5).contains(&shop.servers[0].threads("segment_updater")) {
-        assert!(Instant::now() < limit, "{} writers of the search index", shop.servers[0].threads("segment_updater"));
-        sleep(Duration::from_millis(200)).await;
-    }
-    let most = memory.most_bytes();
-    assert!(most > 0 && most < MOST_BYTES, "{} MB at most", most / 1_000_000);
+    let writers = shop.servers[0].threads("segment_updater");
+    assert!((1..5).contains(&writers), "{writers} writers of the search index");
+    let most = shop.servers[0].most_resident_bytes();
+    assert!(most < MOST_BYTES, "{} MB resident at most", most / 1_000_000);
 }
 
 #[tokio::test]
@@ -147,11 +143,16 @@ async fn the_largest_rows_leave_an_import_small() {
     let mut import = merx(&["import", "catalogue"]);
     import.arg(file.path()).env("DATABASE_URL", &shop.database.url).stdout(Stdio::null());
     let mut import = import.spawn().unwrap();
-    // While it runs: it can't be asked afterwards.
-    let memory = MemoryWatch::of(import.id());
-    let status = tokio::task::spawn_blocking(move || import.wait().unwrap()).await.unwrap();
+    let mut most = 0;
+    let status = loop {
+        if let Some(status) = import.try_wait().unwrap() {
+            break status;
+        }
+        // While it runs: it can't be asked afterwards.
+        most = most.max(most_resident_bytes(&import).unwrap_or(0));
+        sleep(Duration::from_millis(5)).await;
+    };
     assert!(status.success());
     assert_eq!(shop.all("/v1/streams/product-R0").await.len(), 1);
-    let most = memory.most_bytes();
-    assert!(most > 0 && most < MOST_BYTES, "{} MB at most", most / 1_000_000);
+    assert!(most > 0 && most < MOST_BYTES, "{} MB resident at most", most / 1_000_000);
 }

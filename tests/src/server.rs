@@ -5,10 +5,6 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -43,37 +39,15 @@ pub fn merx(arguments: &[&str]) -> Command {
     merx_of(&binary(), arguments)
 }
 
-/// Memory of a process that the kernel can't take back, in bytes: what is resident, without pages of files. None where it has ended.
-pub fn own_bytes(pid: u32) -> Option<u64> {
-    Some(memory_bytes(pid, "RssAnon")? + memory_bytes(pid, "RssShmem")?)
+/// The most resident memory that `process` has had so far, in bytes; none where it has ended.
+pub fn most_resident_bytes(process: &Child) -> Option<u64> {
+    memory_bytes(process, "VmHWM")
 }
 
-fn memory_bytes(pid: u32, name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+fn memory_bytes(process: &Child, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
-}
-
-/// The most memory of its own that a process has had while this watched, looked at every few milliseconds.
-pub struct MemoryWatch(Arc<AtomicU64>);
-
-impl MemoryWatch {
-    pub fn of(pid: u32) -> Self {
-        let most = Arc::new(AtomicU64::default());
-        let seen = Arc::downgrade(&most);
-        std::thread::spawn(move || {
-            while let (Some(most), Some(bytes)) = (seen.upgrade(), own_bytes(pid)) {
-                most.fetch_max(bytes, Ordering::Relaxed);
-                drop(most);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        Self(most)
-    }
-
-    pub fn most_bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// The same of another binary.
@@ -259,11 +233,12 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        memory_bytes(self.child.id(), "VmRSS").expect("the server's status")
+        memory_bytes(&self.child, "VmRSS").expect("the server's status")
     }
 
-    pub fn watch_memory(&self) -> MemoryWatch {
-        MemoryWatch::of(self.child.id())
+    /// The most of it that there has been.
+    pub fn most_resident_bytes(&self) -> u64 {
+        most_resident_bytes(&self.child).expect("the server's status")
     }
 
     /// The number of its threads with that name, which Linux cuts to 15 bytes.

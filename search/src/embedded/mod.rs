@@ -72,7 +72,7 @@ struct Writer {
     queued_bytes: usize,
 }
 
-/// When the words are counted again.
+/// Schedule of counting the words: not before a rest has passed, and only while something that is found is uncounted.
 struct Counting {
     not_before: Instant,
     /// True where something is found that was not counted.
